@@ -1,0 +1,231 @@
+//! Every bound of the server: a constant with its unit in its name and the reason for its size.
+//!
+//! A constant here is either a fixed bound of the design or the default of a field of [`Limits`],
+//! which is what an operator can set. Relations between them are checked when this file compiles.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Connections at once. A turn costs nothing for those that are idle, so this is a matter of
+/// descriptors and memory: ten thousand are what an ordinary hard limit on descriptors allows.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// Connections at once that have not passed the handshake. Ten per cent of all, so that silent
+/// strangers can never crowd out those who proved who they are.
+pub const STRANGERS_MAX: usize = 1_000;
+/// From accept until the handshake is passed. No byte renews it.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A handshake message's size. What Python's `multiprocessing.connection` itself reads at most.
+pub const HANDSHAKE_MESSAGE_BYTES_MAX: usize = 256;
+/// What has been answered to a stranger and not been taken: four handshake messages fit.
+pub const HANDSHAKE_OUTPUT_BYTES_MAX: usize = KIB;
+/// From a message's first byte to its last, before what [`TRANSFER_BYTES_PER_S_MIN`] adds.
+pub const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The slowest transfer that is still served, either way: a message's arrival may take a second
+/// more for each so many bytes of it, and a queue must move as many each second.
+pub const TRANSFER_BYTES_PER_S_MIN: usize = 256 * KIB;
+/// How long a client may take nothing of what is queued for it.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// From the order to stop until everybody left is cut.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a closing connection is read and discarded after our FIN, so that what was still on
+/// its way to the peer is not lost to a reset.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A message's payload.
+pub const MESSAGE_BYTES_MAX: usize = 64 * MIB;
+/// Queued output at which a session stops reading and serving.
+pub const SEND_HIGH_BYTES: usize = MIB;
+/// Queued output at which it goes on. A quarter of the high mark: far enough below for one to be
+/// left behind before the other is reached again.
+pub const SEND_LOW_BYTES: usize = 256 * KIB;
+/// Queued output at which a connection ends, beside one message of the largest size.
+pub const SEND_HARD_BYTES: usize = 64 * MIB;
+/// All clients' buffers together, over all reactors.
+pub const BUFFER_MEMORY_BYTES_MAX: usize = 1024 * MIB;
+
+/// Bytes read from one connection in one turn; also the size of a reactor's read buffer, so that
+/// one read can use a turn up.
+pub const TURN_BYTES: usize = 256 * KIB;
+/// Messages served for one connection in one turn.
+pub const TURN_MESSAGES: usize = 1_024;
+/// Connections accepted from one listener in one turn.
+pub const TURN_ACCEPTS: usize = 64;
+/// Events taken from the kernel in one turn. More than this stay for the next poll.
+pub const TURN_EVENTS: usize = 1_024;
+
+/// A message of at least this size is read into a buffer of its own. Below it, copying an
+/// unfinished message is cheaper than a read call of its own.
+pub const LONG_MESSAGE_BYTES: usize = 64 * KIB;
+/// What a long message's buffer starts with where no recycled one fits: it grows as bytes come,
+/// never by what the header claims.
+pub const LONG_MESSAGE_START_BYTES: usize = 256 * KIB;
+/// What a reactor keeps of given-back buffers.
+pub const POOL_BYTES_MAX: usize = 32 * MIB;
+/// How many of them: a search through the pool stays short.
+pub const POOL_BUFFERS_MAX: usize = 32;
+/// The largest buffer worth keeping.
+pub const POOL_BUFFER_BYTES_MAX: usize = 4 * MIB;
+/// Capacity that a reactor's scratch buffers keep between two runs.
+pub const SCRATCH_BYTES_KEPT: usize = MIB;
+/// Up to this much that the kernel refused is copied to the client's queue; beyond it the buffer
+/// itself moves there.
+pub const SEND_COPY_BYTES_MAX: usize = 64 * KIB;
+/// Pieces of a queue handed to the kernel in one write.
+pub const SEND_SLICES_MAX: usize = 16;
+
+/// Threads of a reactor for work that would block.
+pub const WORKERS: usize = 2;
+/// Answers that one connection may have deferred at once.
+pub const DEFERRED_PER_CONNECTION_MAX: usize = 64;
+/// Jobs that may wait for a reactor's workers.
+pub const JOBS_QUEUED_MAX: usize = 1_024;
+
+/// A listener that could not accept (no descriptor, no slot) tries again after this at the latest.
+pub const ACCEPT_REST: Duration = Duration::from_millis(250);
+/// The kernel's queue of connections that wait to be accepted.
+pub const BACKLOG: u32 = 1_024;
+
+/// The first wait that a wrong key costs; it doubles with each recent one from that address.
+pub const PENALTY_FIRST: Duration = Duration::from_millis(100);
+/// The longest such wait.
+pub const PENALTY_MAX: Duration = Duration::from_secs(10);
+/// For how long a wrong key is "recent".
+pub const PENALTY_MEMORY: Duration = Duration::from_secs(60);
+/// Addresses remembered for wrong keys; the oldest goes first.
+pub const PENALTY_ADDRESSES_MAX: usize = 10_000;
+
+/// A key shorter than this is warned of at start: 16 bytes are 128 bits.
+pub const KEY_BYTES_WARN: usize = 16;
+/// Reactors of one server.
+pub const REACTORS_MAX: usize = 64;
+/// The slab entry of one connection, which is all that an idle client costs.
+pub const CONNECTION_BYTES_MAX: usize = 160;
+
+const _: () = {
+    assert!(STRANGERS_MAX <= CONNECTIONS_MAX);
+    assert!(SEND_LOW_BYTES < SEND_HIGH_BYTES && SEND_HIGH_BYTES < SEND_HARD_BYTES);
+    assert!(HANDSHAKE_MESSAGE_BYTES_MAX < LONG_MESSAGE_BYTES);
+    assert!(LONG_MESSAGE_BYTES <= TURN_BYTES && TURN_BYTES <= SEND_HIGH_BYTES);
+    assert!(SEND_COPY_BYTES_MAX <= SCRATCH_BYTES_KEPT);
+    assert!(POOL_BUFFER_BYTES_MAX <= POOL_BYTES_MAX);
+    assert!(SEND_HARD_BYTES + MESSAGE_BYTES_MAX < BUFFER_MEMORY_BYTES_MAX);
+    assert!(DEFERRED_PER_CONNECTION_MAX <= JOBS_QUEUED_MAX);
+};
+
+/// What an operator can set. [`Limits::default`] is the constants of this module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once, over all reactors.
+    pub connections_max: usize,
+    /// Connections at once that have not passed the handshake, over all reactors.
+    pub strangers_max: usize,
+    /// From accept until the handshake is passed.
+    pub handshake_timeout: Duration,
+    /// From the last message until a silent client is closed; `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// From a message's first byte to its last (and a second more per 256 KiB of it).
+    pub arrival_timeout: Duration,
+    /// How long a client may take nothing of what is queued for it.
+    pub write_stall_timeout: Duration,
+    /// From the order to stop until everybody left is cut.
+    pub drain_timeout: Duration,
+    /// How long a closing connection is still read and discarded.
+    pub linger_timeout: Duration,
+    /// A message's payload, in bytes.
+    pub message_bytes_max: usize,
+    /// Queued output at which a session stops reading and serving, in bytes.
+    pub send_high_bytes: usize,
+    /// Queued output at which it goes on, in bytes.
+    pub send_low_bytes: usize,
+    /// Queued output, beside one message of the largest size, at which a connection ends.
+    pub send_hard_bytes: usize,
+    /// All clients' buffers together, in bytes.
+    pub buffer_memory_bytes_max: usize,
+    /// Bytes read from one connection in one turn.
+    pub turn_bytes: usize,
+    /// Messages served for one connection in one turn.
+    pub turn_messages: usize,
+    /// Connections accepted from one listener in one turn.
+    pub turn_accepts: usize,
+    /// Threads of a reactor for work that would block.
+    pub workers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            strangers_max: STRANGERS_MAX,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            idle_timeout: None,
+            arrival_timeout: ARRIVAL_TIMEOUT,
+            write_stall_timeout: WRITE_STALL_TIMEOUT,
+            drain_timeout: DRAIN_TIMEOUT,
+            linger_timeout: LINGER_TIMEOUT,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            send_high_bytes: SEND_HIGH_BYTES,
+            send_low_bytes: SEND_LOW_BYTES,
+            send_hard_bytes: SEND_HARD_BYTES,
+            buffer_memory_bytes_max: BUFFER_MEMORY_BYTES_MAX,
+            turn_bytes: TURN_BYTES,
+            turn_messages: TURN_MESSAGES,
+            turn_accepts: TURN_ACCEPTS,
+            workers: WORKERS,
+        }
+    }
+}
+
+impl Limits {
+    /// The queue length at which a connection ends: one message of the largest size may always
+    /// be queued on top of [`Limits::send_hard_bytes`].
+    #[must_use]
+    pub fn send_queue_bytes_max(&self) -> usize {
+        self.send_hard_bytes.saturating_add(self.message_bytes_max)
+    }
+
+    /// Whether these limits can work together; the error says which cannot and why.
+    ///
+    /// # Errors
+    /// A sentence for the operator, naming the two settings that contradict each other.
+    pub fn check(&self) -> Result<(), String> {
+        let zero = |name: &str| Err(format!("{name} must be at least 1"));
+        if self.connections_max == 0 {
+            return zero("max-connections");
+        }
+        if self.strangers_max == 0 {
+            return zero("max-unauthenticated");
+        }
+        if self.handshake_timeout.is_zero() {
+            return Err("a cap on unauthenticated connections without a handshake-timeout would \
+                        stay full for ever: give handshake-timeout a time above 0"
+                .into());
+        }
+        if self.message_bytes_max == 0 || self.turn_bytes == 0 || self.turn_messages == 0 {
+            return zero("max-message, turn-bytes and turn-messages");
+        }
+        if self.turn_accepts == 0 || self.workers == 0 {
+            return zero("turn-accepts and workers");
+        }
+        if self.send_low_bytes >= self.send_high_bytes {
+            return Err(format!(
+                "send-low ({}) must lie below send-high ({})",
+                self.send_low_bytes, self.send_high_bytes
+            ));
+        }
+        if self.send_high_bytes > self.send_hard_bytes {
+            return Err(format!(
+                "send-high ({}) must not exceed send-hard ({})",
+                self.send_high_bytes, self.send_hard_bytes
+            ));
+        }
+        if self.message_bytes_max > self.buffer_memory_bytes_max {
+            return Err(format!(
+                "max-message ({}) must not exceed buffer-memory ({})",
+                self.message_bytes_max, self.buffer_memory_bytes_max
+            ));
+        }
+        Ok(())
+    }
+}

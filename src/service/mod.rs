@@ -1,0 +1,100 @@
+//! What a message means: a [`Service`] is given whole messages and answers through [`Replies`].
+
+mod echo;
+mod replies;
+pub mod rpc;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::protocol::{Digest, Message};
+pub use replies::{Full, Jobs, Replies, TooManyDeferred};
+pub use echo::Echo;
+
+/// What the conversation does after a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It goes on.
+    Continue,
+    /// It ends: what is queued is delivered first.
+    Close,
+}
+
+/// Who sent a message.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The connection's number, unique in this process. It is the `id` of the log.
+    pub id: u64,
+    /// The peer's address; `None` on a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// When the connection was accepted.
+    pub since: Instant,
+}
+
+/// Work that would block the loop, given to [`Replies::defer`]. A worker runs it.
+pub struct Deferred {
+    /// Given back to [`Service::completed`] with the answer.
+    pub tag: u64,
+    /// Bytes that `run` keeps alive, as they count towards the limit of all buffers.
+    pub input_bytes: usize,
+    /// The work; it returns the answer.
+    pub run: Box<dyn FnOnce() -> Vec<u8> + Send>,
+    /// The answer if `run` panics.
+    pub if_panicked: Vec<u8>,
+}
+
+/// A service. Each reactor has its own copy, so no method needs a lock of its own; state that
+/// must be common to all goes into an `Arc`.
+///
+/// No method may block: what would goes through [`Replies::defer`]. A panic ends the connection
+/// whose message it was, and nothing else.
+pub trait Service: Clone + Send + 'static {
+    /// What the service remembers of one connection. Idle clients pay for its size.
+    type State: Default + Send + 'static;
+
+    /// Whether answers must keep the order of their requests: then a connection with a deferred
+    /// answer pauses until it is there. A protocol whose answers carry ids says `false`.
+    const ORDERED: bool = true;
+
+    /// The service's name, for the log.
+    fn name(&self) -> &'static str;
+
+    /// A whole message. A long one may be kept ([`Message::take`]) or sent on
+    /// ([`Replies::forward`]) without a copy.
+    fn message(
+        &mut self,
+        state: &mut Self::State,
+        message: &mut Message<'_>,
+        replies: &mut Replies<'_>,
+    ) -> Flow;
+
+    /// A deferred answer is there. The default sends it.
+    fn completed(
+        &mut self,
+        _state: &mut Self::State,
+        _tag: u64,
+        answer: Vec<u8>,
+        replies: &mut Replies<'_>,
+    ) -> Flow {
+        replies.forward(&mut Message::Owned(answer));
+        Flow::Continue
+    }
+
+    /// There is room again after [`Replies::send`] or [`Replies::begin`] said that there was none.
+    fn writable(&mut self, _state: &mut Self::State, _replies: &mut Replies<'_>) -> Flow {
+        Flow::Continue
+    }
+}
+
+/// What a service may know of the conversation, from [`Replies::caller`].
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// Who it is.
+    pub peer: &'a Peer,
+    /// The handshake's name.
+    pub handshake: &'static str,
+    /// The digest with which the peer proved its key; `None` without a handshake.
+    pub digest: Option<Digest>,
+    /// For how long it has been connected.
+    pub connected: Duration,
+}

@@ -1,0 +1,119 @@
+//! How a service answers: two promises for a message, and a way out for work that would block.
+
+use std::time::Instant;
+
+use super::{Caller, Deferred};
+use crate::limits::{DEFERRED_PER_CONNECTION_MAX, Limits};
+use crate::protocol::{Connection, Message};
+use crate::service::Peer;
+use crate::stats::Stats;
+
+/// The message was not taken: the queue is above its mark. The caller keeps it, and
+/// [`Service::writable`](super::Service::writable) is called when there is room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Bytes that were taken all the same: 0, except under the framing `raw`, whose messages have
+    /// no borders.
+    pub taken: usize,
+}
+
+/// The job was not taken: this connection, or all of them together, have as much deferred as they
+/// may. The job is given back.
+pub struct TooManyDeferred(pub Deferred);
+
+/// What was deferred in one call, on its way to whoever runs it.
+#[derive(Default)]
+pub struct Jobs {
+    /// The jobs, to be taken out by the driver after each call.
+    pub taken: Vec<Deferred>,
+    /// How many more the workers' queue has room for.
+    pub room: usize,
+}
+
+/// One connection's way out, lent to a service for the length of a call.
+///
+/// | call | promise |
+/// |---|---|
+/// | [`send_all`](Self::send_all), [`forward`](Self::forward), [`send_with`](Self::send_with) | takes the whole message: it is delivered in order, or the connection ends with a reason |
+/// | [`send`](Self::send) | takes the whole message if there is room below the high-water mark, or nothing |
+/// | [`begin`](Self::begin), then `send` or `send_all` | one long message in parts |
+pub struct Replies<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) limits: &'a Limits,
+    pub(crate) peer: &'a Peer,
+    pub(crate) handshake: &'static str,
+    pub(crate) stats: &'a Stats,
+    pub(crate) jobs: &'a mut Jobs,
+    pub(crate) deferred: &'a mut u16,
+    pub(crate) now: Instant,
+}
+
+impl Replies<'_> {
+    /// Sends a message, whatever is queued already.
+    pub fn send_all(&mut self, message: &[u8]) {
+        self.connection.send_all(message, self.out, self.limits);
+    }
+
+    /// Sends a message itself: a long one is moved to the queue, not copied.
+    pub fn forward(&mut self, message: &mut Message<'_>) {
+        self.connection.forward(message, self.out, self.limits);
+    }
+
+    /// Sends the message that `write` appends, without a buffer in between.
+    pub fn send_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.connection.send_with(write, self.out, self.limits);
+    }
+
+    /// Sends a message if there is room: below the high-water mark, or, for one that is longer
+    /// than that, below the low-water mark.
+    ///
+    /// # Errors
+    /// [`Full`] if there is none.
+    pub fn send(&mut self, message: &[u8]) -> Result<(), Full> {
+        self.connection.send(message, self.out, self.limits).map_err(|taken| Full { taken })
+    }
+
+    /// Begins one long message of `len` bytes: what follows by [`send`](Self::send) or
+    /// [`send_all`](Self::send_all), until `len` bytes are reached, are its parts. No other
+    /// message is served meanwhile. Ending short of `len` ends the connection.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no room to begin.
+    pub fn begin(&mut self, len: u64) -> Result<(), Full> {
+        self.connection.begin(len, self.out, self.limits).map_err(|taken| Full { taken })
+    }
+
+    /// Has a job done elsewhere; its answer comes through
+    /// [`Service::completed`](super::Service::completed).
+    ///
+    /// # Errors
+    /// [`TooManyDeferred`] at either bound. The first job of a message is never refused: a message
+    /// is only served while there is room for one.
+    pub fn defer(&mut self, job: Deferred) -> Result<(), TooManyDeferred> {
+        if self.jobs.room == 0 || usize::from(*self.deferred) >= DEFERRED_PER_CONNECTION_MAX {
+            return Err(TooManyDeferred(job));
+        }
+        self.jobs.room -= 1;
+        *self.deferred += 1;
+        self.jobs.taken.push(job);
+        Ok(())
+    }
+
+    /// Who is spoken to.
+    #[must_use]
+    pub fn caller(&self) -> Caller<'_> {
+        Caller {
+            peer: self.peer,
+            handshake: self.handshake,
+            digest: self.connection.digest(),
+            connected: self.now.saturating_duration_since(self.peer.since),
+        }
+    }
+
+    /// The server's counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        self.stats
+    }
+}
