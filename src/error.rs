@@ -81,8 +81,8 @@ pub enum CloseReason {
     ServiceClosed,
     /// The service panicked.
     ServicePanic,
-    /// The service announced a long message and ended it early.
-    StreamCutShort,
+    /// The service announced a long message and sent another length than it had announced.
+    StreamLength,
     /// The server is stopping; everything owed had been answered.
     Draining,
     /// The server stopped before everything owed had been delivered.
@@ -109,7 +109,7 @@ impl CloseReason {
         "buffer_memory",
         "service_closed",
         "service_panic",
-        "stream_cut_short",
+        "stream_length",
         "draining",
         "aborted",
     ];
@@ -132,7 +132,7 @@ impl CloseReason {
             Self::BufferMemory => 11,
             Self::ServiceClosed => 12,
             Self::ServicePanic => 13,
-            Self::StreamCutShort => 14,
+            Self::StreamLength => 14,
             Self::Draining => 15,
             Self::Aborted => 16,
         }
@@ -155,7 +155,7 @@ impl CloseReason {
                 | Self::WriteTimeout
                 | Self::SendQueueFull
                 | Self::BufferMemory
-                | Self::StreamCutShort
+                | Self::StreamLength
                 | Self::Aborted
         )
     }

@@ -2,6 +2,9 @@
 
 pub mod error;
 pub mod limits;
+mod penalties;
 pub mod protocol;
+pub mod reactor;
 pub mod service;
+pub mod session;
 pub mod stats;

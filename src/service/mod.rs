@@ -2,10 +2,10 @@
 
 mod echo;
 mod replies;
-pub mod rpc;
+// rpc
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::protocol::{Digest, Message};
 pub use replies::{Full, Jobs, Replies, TooManyDeferred};
@@ -27,8 +27,6 @@ pub struct Peer {
     pub id: u64,
     /// The peer's address; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
-    /// When the connection was accepted.
-    pub since: Instant,
 }
 
 /// Work that would block the loop, given to [`Replies::defer`]. A worker runs it.

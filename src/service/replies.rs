@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::{Caller, Deferred};
-use crate::limits::{DEFERRED_PER_CONNECTION_MAX, Limits};
+use crate::limits::DEFERRED_PER_CONNECTION_MAX;
+use crate::protocol::connection::Output;
 use crate::protocol::{Connection, Message};
 use crate::service::Peer;
 use crate::stats::Stats;
@@ -39,30 +40,29 @@ pub struct Jobs {
 /// | [`begin`](Self::begin), then `send` or `send_all` | one long message in parts |
 pub struct Replies<'a> {
     pub(crate) connection: &'a mut Connection,
-    pub(crate) out: &'a mut Vec<u8>,
-    pub(crate) limits: &'a Limits,
+    pub(crate) io: Output<'a>,
     pub(crate) peer: &'a Peer,
+    pub(crate) opened: Instant,
     pub(crate) handshake: &'static str,
     pub(crate) stats: &'a Stats,
     pub(crate) jobs: &'a mut Jobs,
     pub(crate) deferred: &'a mut u16,
-    pub(crate) now: Instant,
 }
 
 impl Replies<'_> {
     /// Sends a message, whatever is queued already.
     pub fn send_all(&mut self, message: &[u8]) {
-        self.connection.send_all(message, self.out, self.limits);
+        self.connection.send_all(message, &mut self.io);
     }
 
     /// Sends a message itself: a long one is moved to the queue, not copied.
     pub fn forward(&mut self, message: &mut Message<'_>) {
-        self.connection.forward(message, self.out, self.limits);
+        self.connection.forward(message, &mut self.io);
     }
 
     /// Sends the message that `write` appends, without a buffer in between.
     pub fn send_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.connection.send_with(write, self.out, self.limits);
+        self.connection.send_with(write, &mut self.io);
     }
 
     /// Sends a message if there is room: below the high-water mark, or, for one that is longer
@@ -71,7 +71,7 @@ impl Replies<'_> {
     /// # Errors
     /// [`Full`] if there is none.
     pub fn send(&mut self, message: &[u8]) -> Result<(), Full> {
-        self.connection.send(message, self.out, self.limits).map_err(|taken| Full { taken })
+        self.connection.send(message, &mut self.io).map_err(|taken| Full { taken })
     }
 
     /// Begins one long message of `len` bytes: what follows by [`send`](Self::send) or
@@ -81,7 +81,7 @@ impl Replies<'_> {
     /// # Errors
     /// [`Full`] if there is no room to begin.
     pub fn begin(&mut self, len: u64) -> Result<(), Full> {
-        self.connection.begin(len, self.out, self.limits).map_err(|taken| Full { taken })
+        self.connection.begin(len, &mut self.io).map_err(|taken| Full { taken })
     }
 
     /// Has a job done elsewhere; its answer comes through
@@ -107,7 +107,7 @@ impl Replies<'_> {
             peer: self.peer,
             handshake: self.handshake,
             digest: self.connection.digest(),
-            connected: self.now.saturating_duration_since(self.peer.since),
+            connected: self.io.now.saturating_duration_since(self.opened),
         }
     }
 

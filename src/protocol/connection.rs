@@ -1,0 +1,615 @@
+//! One conversation without its socket: framing, handshake and both buffers.
+//!
+//! ```text
+//!   Handshake ──passed──► Commands ──end──► Draining ──flushed──► Lingering ──EOF, time──► Closed
+//!       └───────────────────end────────────────▲                                             ▲
+//!       └──────────────────────── an end that is not worth a flush ──────────────────────────┘
+//! ```
+//!
+//! The calling contract stands in `docs/ARCHITECTURE.md`. In short: bytes go in through
+//! [`Connection::advance`], one event at a time; messages go out through the `send` family, into
+//! the caller's scratch; what the kernel takes of queue and scratch is told to
+//! [`Connection::wrote`], and what it refuses moves to the queue with [`Connection::keep`].
+
+use std::io::IoSlice;
+use std::mem;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::framing::{AnyFraming, Decoded, Framing, FramingKind};
+use super::handshake::{AnyHandshake, Digest, Entropy, HandshakeRules, Step};
+use super::recv_buffer::{Message, RecvBuffer};
+use super::send_queue::SendQueue;
+use super::Pool;
+use crate::error::{CloseReason, ProtocolError};
+use crate::limits::{Limits, SEND_COPY_BYTES_MAX};
+
+/// Where a conversation stands.
+#[derive(Debug)]
+pub enum Phase {
+    /// Nobody has proved anything yet.
+    Handshake(Box<AnyHandshake>),
+    /// Messages are served.
+    Commands,
+    /// Nothing is served any more; what is queued is delivered.
+    Draining(Box<CloseReason>),
+    /// Our FIN is out; what still comes is discarded, until the peer's or the deadline.
+    Lingering(Box<(CloseReason, Instant)>),
+    /// The socket may be closed.
+    Closed(Box<CloseReason>),
+}
+
+impl Phase {
+    /// The phase's name, for the log.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Handshake(_) => "handshake",
+            Self::Commands => "commands",
+            Self::Draining(_) => "draining",
+            Self::Lingering(_) => "lingering",
+            Self::Closed(_) => "closed",
+        }
+    }
+}
+
+/// Whether more input can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// It can.
+    Open,
+    /// The peer shut down its sending half.
+    Eof,
+    /// We stop reading, as the server is stopping.
+    Stopped,
+}
+
+/// What lies at the front of the input.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A whole message for the service.
+    Message {
+        /// Where its payload lies in the bytes given.
+        payload: Range<usize>,
+        /// How many of the bytes given it took.
+        wire: usize,
+    },
+    /// A handshake message, already dealt with.
+    Handshake {
+        /// What it led to.
+        step: Step,
+        /// How many of the bytes given it took.
+        wire: usize,
+    },
+    /// The header of an unfinished message.
+    Header {
+        /// The header's length.
+        header: usize,
+        /// The payload's length, as the header claims.
+        payload: usize,
+    },
+    /// Nothing whole.
+    Incomplete,
+}
+
+/// What a caller lends for output: its scratch, which follows whatever the queue holds.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// The caller's scratch.
+    pub out: &'a mut Vec<u8>,
+    /// The marks.
+    pub limits: &'a Limits,
+    /// This turn's time.
+    pub now: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Connection {
+    pub(crate) phase: Phase,
+    pub(crate) recv: RecvBuffer,
+    pub(crate) input: Input,
+    framing: AnyFraming,
+    send: SendQueue,
+    digest: Option<Digest>,
+    stranger: bool,
+    throttled: bool,
+    starved: bool,
+    fault: Option<Fault>,
+}
+
+/// What an append ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Hard,
+    Stream,
+}
+
+impl Connection {
+    /// The serving side; its first words go into `out`.
+    pub fn accept(
+        rules: &HandshakeRules,
+        framing: FramingKind,
+        entropy: Entropy<'_>,
+        out: &mut Vec<u8>,
+    ) -> Self {
+        Self::new(AnyHandshake::accept(rules, entropy, out), framing)
+    }
+
+    /// The connecting side.
+    #[must_use]
+    pub fn connect(rules: &HandshakeRules, framing: FramingKind) -> Self {
+        Self::new(AnyHandshake::connect(rules), framing)
+    }
+
+    fn new(handshake: Option<AnyHandshake>, framing: FramingKind) -> Self {
+        Self {
+            stranger: handshake.is_some(),
+            phase: handshake.map_or(Phase::Commands, |h| Phase::Handshake(Box::new(h))),
+            recv: RecvBuffer::default(),
+            input: Input::Open,
+            framing: AnyFraming::new(framing),
+            send: SendQueue::default(),
+            digest: None,
+            throttled: false,
+            starved: false,
+            fault: None,
+        }
+    }
+
+    /// Where the conversation stands.
+    #[must_use]
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Whether there is a handshake that the peer has not passed.
+    #[must_use]
+    #[inline]
+    pub fn is_stranger(&self) -> bool {
+        self.stranger
+    }
+
+    /// The digest with which the peer proved its key.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest
+    }
+
+    /// Memory held by both buffers, in bytes.
+    #[must_use]
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.recv.capacity().saturating_add(self.send.capacity())
+    }
+
+    /// Looks at the front of `bytes`, which begin where the last event's `wire` ended. A handshake
+    /// message is dealt with, its answer appended to `out`.
+    ///
+    /// # Errors
+    /// What the peer did wrong; the caller ends the connection.
+    #[inline]
+    pub fn advance(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+        entropy: Entropy<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Event, ProtocolError> {
+        match &mut self.phase {
+            Phase::Commands => {
+                let eof = self.input == Input::Eof;
+                match self.framing.decode(bytes, eof, limits.message_bytes_max)? {
+                    Decoded::Message { payload, wire } => Ok(Event::Message { payload, wire }),
+                    Decoded::Header { header, payload } => Ok(Event::Header { header, payload }),
+                    Decoded::Incomplete => Ok(Event::Incomplete),
+                }
+            }
+            Phase::Handshake(_) => self.greet(bytes, entropy, out),
+            Phase::Draining(_) | Phase::Lingering(_) | Phase::Closed(_) => Ok(Event::Incomplete),
+        }
+    }
+
+    fn greet(
+        &mut self,
+        bytes: &[u8],
+        entropy: Entropy<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Event, ProtocolError> {
+        let Phase::Handshake(handshake) = &mut self.phase else { return Ok(Event::Incomplete) };
+        match handshake.decode(bytes)? {
+            Decoded::Message { payload, wire } => {
+                let message = bytes.get(payload).unwrap_or_default();
+                let step = handshake.advance(message, entropy, out)?;
+                if let Step::Passed(digest) = step {
+                    self.digest = Some(digest);
+                    self.stranger = false;
+                    self.phase = Phase::Commands;
+                }
+                Ok(Event::Handshake { step, wire })
+            }
+            Decoded::Header { header, payload } => Ok(Event::Header { header, payload }),
+            Decoded::Incomplete => Ok(Event::Incomplete),
+        }
+    }
+
+    /// Tells a peer whose key is wrong.
+    pub fn refuse(&mut self, out: &mut Vec<u8>) {
+        if let Phase::Handshake(handshake) = &self.phase {
+            handshake.refuse(out);
+        }
+    }
+}
+
+/// Output: every append ends in `appended`, which sees the marks.
+impl Connection {
+    /// Takes a whole message, or a part of one that was begun.
+    #[inline]
+    pub fn send_all(&mut self, message: &[u8], io: &mut Output<'_>) {
+        if self.is_streaming() {
+            self.part(message.len(), io.now);
+            io.out.extend_from_slice(message);
+            self.end_of_part(io.out);
+        } else {
+            self.framing.encode_header(message.len(), io.out);
+            io.out.extend_from_slice(message);
+            io.out.extend_from_slice(self.framing.trailer());
+        }
+        self.appended(io);
+    }
+
+    /// As [`Connection::send_all`], but moves a long owned message instead of copying it.
+    #[inline]
+    pub fn forward(&mut self, message: &mut Message<'_>, io: &mut Output<'_>) {
+        match message {
+            Message::Owned(bytes) if bytes.len() > SEND_COPY_BYTES_MAX && !self.is_streaming() => {
+                self.framing.encode_header(bytes.len(), io.out);
+                self.send.push_copy(io.out, io.now);
+                io.out.clear();
+                self.send.push_owned(mem::take(bytes), 0, io.now);
+                io.out.extend_from_slice(self.framing.trailer());
+                self.appended(io);
+            }
+            _ => self.send_all(message.bytes(), io),
+        }
+    }
+
+    /// Takes the whole message that `write` appends.
+    pub fn send_with(&mut self, write: impl FnOnce(&mut Vec<u8>), io: &mut Output<'_>) {
+        if self.is_streaming() {
+            let before = io.out.len();
+            write(io.out);
+            self.part(io.out.len().saturating_sub(before), io.now);
+            self.end_of_part(io.out);
+        } else {
+            self.framing.encode_with(io.out, write);
+        }
+        self.appended(io);
+    }
+
+    /// Takes a whole message, or a part of one that was begun, if there is room.
+    ///
+    /// # Errors
+    /// How many bytes were taken: 0, or, where messages have no borders, as many as fitted.
+    pub fn send(&mut self, message: &[u8], io: &mut Output<'_>) -> Result<(), usize> {
+        if self.has_room(message.len(), io) {
+            self.send_all(message, io);
+            return Ok(());
+        }
+        self.starved = true;
+        let room = io.limits.send_high_bytes.saturating_sub(self.pending(io.out));
+        match message.get(..room) {
+            Some(part) if self.framing.is_borderless() && !part.is_empty() => {
+                self.send_all(part, io);
+                Err(part.len())
+            }
+            _ => Err(0),
+        }
+    }
+
+    /// Begins a message of `len` bytes that comes in parts.
+    ///
+    /// # Errors
+    /// 0, if there is no room.
+    pub fn begin(&mut self, len: u64, io: &mut Output<'_>) -> Result<(), usize> {
+        if self.is_streaming() {
+            self.fault = Some(Fault::Stream);
+        }
+        if !self.has_room(0, io) {
+            self.starved = true;
+            return Err(0);
+        }
+        self.framing.encode_header(usize::try_from(len).unwrap_or(usize::MAX), io.out);
+        self.send.set_stream_left(len, io.now);
+        self.end_of_part(io.out);
+        Ok(())
+    }
+
+    #[inline]
+    fn is_streaming(&self) -> bool {
+        self.send.stream_left() > 0
+    }
+
+    fn part(&mut self, len: usize, now: Instant) {
+        match self.send.stream_left().checked_sub(len as u64) {
+            Some(left) => self.send.set_stream_left(left, now),
+            None => self.fault = Some(Fault::Stream),
+        }
+    }
+
+    fn end_of_part(&self, out: &mut Vec<u8>) {
+        if !self.is_streaming() {
+            out.extend_from_slice(self.framing.trailer());
+        }
+    }
+
+    fn has_room(&self, len: usize, io: &Output<'_>) -> bool {
+        let pending = self.pending(io.out);
+        if len > io.limits.send_high_bytes {
+            pending <= io.limits.send_low_bytes
+        } else {
+            pending.saturating_add(len) <= io.limits.send_high_bytes
+        }
+    }
+
+    #[inline]
+    fn appended(&mut self, io: &Output<'_>) {
+        let pending = self.pending(io.out);
+        if pending >= io.limits.send_high_bytes {
+            self.throttled = true;
+            if pending > io.limits.send_queue_bytes_max() {
+                self.fault.get_or_insert(Fault::Hard);
+            }
+        }
+    }
+
+    /// Bytes that the kernel has not taken, those in the caller's scratch included.
+    #[must_use]
+    #[inline]
+    pub fn pending(&self, out: &[u8]) -> usize {
+        self.send.len().saturating_add(out.len())
+    }
+
+    /// The pieces to write: queue, then scratch. Returns how many there are.
+    pub fn slices<'a>(&'a self, out: &'a [u8], slices: &mut [IoSlice<'a>]) -> usize {
+        let used = self.send.slices(slices);
+        match slices.get_mut(used) {
+            Some(slice) if !out.is_empty() => {
+                *slice = IoSlice::new(out);
+                used.saturating_add(1)
+            }
+            _ => used,
+        }
+    }
+
+    /// Takes note that the kernel took `n` bytes.
+    pub fn wrote(&mut self, n: usize, io: &mut Output<'_>, pool: &mut Pool) {
+        let of_scratch = self.send.advance(n, io.limits, io.now, pool);
+        if of_scratch >= io.out.len() {
+            io.out.clear();
+        } else {
+            io.out.drain(..of_scratch);
+        }
+        if self.pending(io.out) <= io.limits.send_low_bytes {
+            self.throttled = false;
+        }
+    }
+
+    /// Moves what is left in the scratch to the queue: little is copied, much is moved.
+    pub fn keep(&mut self, io: &mut Output<'_>) {
+        if io.out.len() <= SEND_COPY_BYTES_MAX {
+            self.send.push_copy(io.out, io.now);
+            io.out.clear();
+        } else {
+            self.send.push_owned(mem::take(io.out), 0, io.now);
+        }
+    }
+
+    /// Whether the queue is above its marks, or one long message is being sent in parts.
+    #[must_use]
+    #[inline]
+    pub fn is_throttled(&self) -> bool {
+        self.throttled || self.is_streaming()
+    }
+
+    /// Whether a service that was refused room waits, and there is some.
+    #[must_use]
+    #[inline]
+    pub fn is_starved(&self, out: &[u8], limits: &Limits) -> bool {
+        self.starved && self.pending(out) <= limits.send_low_bytes
+    }
+
+    /// As [`Connection::is_starved`], for who is about to call the service.
+    #[inline]
+    pub fn take_starved(&mut self, out: &[u8], limits: &Limits) -> bool {
+        self.is_starved(out, limits) && mem::take(&mut self.starved)
+    }
+
+    /// What the appends since the last call ran into.
+    #[must_use]
+    #[inline]
+    pub fn take_fault(&mut self) -> Option<CloseReason> {
+        match self.fault.take()? {
+            Fault::Hard => Some(CloseReason::SendQueueFull),
+            Fault::Stream => Some(CloseReason::StreamLength),
+        }
+    }
+
+    /// When a peer that does not read has had its time.
+    #[must_use]
+    #[inline]
+    pub fn write_deadline(&self, limits: &Limits) -> Option<Instant> {
+        self.send.deadline(limits)
+    }
+
+    /// Whether the queue holds nothing.
+    #[must_use]
+    #[inline]
+    pub fn is_flushed(&self) -> bool {
+        self.send.is_empty()
+    }
+}
+
+/// Ends: the first reason stands, unless what was to be delivered then is cut short.
+impl Connection {
+    /// Ends the conversation: what is queued is delivered first where that is worth it.
+    pub fn end(&mut self, reason: CloseReason) {
+        let reason = if self.is_streaming() && reason.flushes() {
+            CloseReason::StreamLength
+        } else {
+            reason
+        };
+        self.recv.clear();
+        self.phase = match mem::replace(&mut self.phase, Phase::Commands) {
+            Phase::Handshake(_) | Phase::Commands if reason.flushes() => {
+                Phase::Draining(Box::new(reason))
+            }
+            Phase::Draining(first) if reason.flushes() => Phase::Draining(first),
+            Phase::Handshake(_) | Phase::Commands | Phase::Draining(_) => {
+                self.send.clear();
+                Phase::Closed(Box::new(reason))
+            }
+            Phase::Lingering(ending) => Phase::Closed(Box::new(ending.0)),
+            Phase::Closed(reason) => Phase::Closed(reason),
+        };
+    }
+
+    /// All is delivered and our FIN is out: lingers until `until`, unless the peer is done as well.
+    pub fn flushed(&mut self, until: Instant) {
+        self.phase = match mem::replace(&mut self.phase, Phase::Commands) {
+            Phase::Draining(reason) if self.input == Input::Eof => Phase::Closed(reason),
+            Phase::Draining(reason) => Phase::Lingering(Box::new((*reason, until))),
+            other => other,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn connection(framing: FramingKind) -> Connection {
+        Connection::connect(&HandshakeRules::None, framing)
+    }
+
+    fn limits() -> Limits {
+        Limits { send_high_bytes: 100, send_low_bytes: 20, ..Limits::default() }
+    }
+
+    #[test]
+    fn send_takes_a_message_up_to_the_mark_and_not_one_byte_more() {
+        let (limits, now) = (limits(), Instant::now());
+        for (len, taken) in [(96, true), (97, true), (100, true), (101, false)] {
+            let (mut connection, mut out) = (connection(FramingKind::Raw), vec![b'.'; 0]);
+            let mut io = Output { out: &mut out, limits: &limits, now };
+            connection.send_all(&[b'x'; 21], &mut io);
+            let room = 100 - 21;
+            let message = vec![b'm'; len - 21];
+            assert_eq!(message.len() <= room, taken);
+            assert_eq!(connection.send(&message, &mut io).is_ok(), taken);
+        }
+    }
+
+    #[test]
+    fn raw_takes_a_part_and_i32be_never_does() {
+        let (limits, now) = (limits(), Instant::now());
+        for (framing, taken) in [(FramingKind::Raw, 70), (FramingKind::I32Be, 0)] {
+            let (mut connection, mut out) = (connection(framing), vec![b'.'; 30]);
+            let mut io = Output { out: &mut out, limits: &limits, now };
+            assert_eq!(connection.send(&[b'm'; 90], &mut io), Err(taken));
+            assert_eq!(io.out.len(), 30 + taken);
+        }
+    }
+
+    #[test]
+    fn a_message_over_the_mark_goes_when_the_queue_is_low() {
+        let (limits, now) = (limits(), Instant::now());
+        for (queued, ok) in [(20, true), (21, false)] {
+            let (mut connection, mut out) = (connection(FramingKind::Lines), vec![b'.'; queued]);
+            let mut io = Output { out: &mut out, limits: &limits, now };
+            assert_eq!(connection.send(&[b'm'; 101], &mut io).is_ok(), ok);
+        }
+    }
+
+    #[test]
+    fn throttles_at_high_water_and_goes_on_at_low() {
+        let (limits, now, mut pool) = (limits(), Instant::now(), Pool::default());
+        let (mut connection, mut out) = (connection(FramingKind::Raw), Vec::new());
+        let mut io = Output { out: &mut out, limits: &limits, now };
+        connection.send_all(&[0; 99], &mut io);
+        assert!(!connection.is_throttled());
+        connection.send_all(&[0; 1], &mut io);
+        assert!(connection.is_throttled());
+        connection.keep(&mut io);
+        connection.wrote(79, &mut io, &mut pool);
+        assert!(connection.is_throttled());
+        connection.wrote(1, &mut io, &mut pool);
+        assert!(!connection.is_throttled());
+    }
+
+    #[test]
+    fn the_hard_limit_holds_one_message_more_and_no_byte_beyond() {
+        let limits = Limits { send_hard_bytes: 200, message_bytes_max: 50, ..limits() };
+        let (mut connection, mut out) = (connection(FramingKind::Raw), Vec::new());
+        let mut io = Output { out: &mut out, limits: &limits, now: Instant::now() };
+        connection.send_all(&[0; 250], &mut io);
+        assert_eq!(connection.take_fault(), None);
+        connection.send_all(&[0; 1], &mut io);
+        assert_eq!(connection.take_fault(), Some(CloseReason::SendQueueFull));
+    }
+
+    #[test]
+    fn a_stream_is_one_message_and_must_have_its_length() {
+        let limits = limits();
+        let stream = |parts: &[&[u8]]| {
+            let (mut connection, mut out) = (connection(FramingKind::I32Be), Vec::new());
+            let mut io = Output { out: &mut out, limits: &limits, now: Instant::now() };
+            connection.begin(5, &mut io).unwrap();
+            for part in parts {
+                connection.send(part, &mut io).unwrap();
+            }
+            let fault = connection.take_fault();
+            connection.end(CloseReason::ServiceClosed);
+            let (Phase::Draining(reason) | Phase::Closed(reason)) = connection.phase else {
+                panic!("{:?}", connection.phase)
+            };
+            (fault, *reason, out)
+        };
+        let (fault, reason, out) = stream(&[b"ab", b"cde"]);
+        assert_eq!((fault, reason), (None, CloseReason::ServiceClosed));
+        assert_eq!(out, b"\0\0\0\x05abcde");
+        assert_eq!(stream(&[b"abcd"]).1, CloseReason::StreamLength);
+        assert_eq!(stream(&[b"ab", b"cdef"]).0, Some(CloseReason::StreamLength));
+    }
+
+    #[test]
+    fn a_long_owned_message_is_moved_in_order() {
+        let (limits, now) = (Limits::default(), Instant::now());
+        let (mut connection, mut out) = (connection(FramingKind::Lines), Vec::new());
+        let mut io = Output { out: &mut out, limits: &limits, now };
+        connection.send_all(b"before", &mut io);
+        let long = vec![b'L'; SEND_COPY_BYTES_MAX + 1];
+        let at = long.as_ptr();
+        connection.forward(&mut Message::Owned(long), &mut io);
+        connection.send_all(b"after", &mut io);
+        let mut slices = [IoSlice::new(&[]); 8];
+        let used = connection.slices(io.out, &mut slices);
+        assert!(slices[..used].iter().any(|slice| slice.as_ptr() == at));
+        let all = slices[..used].concat();
+        assert!(all.starts_with(b"before\nLLL") && all.ends_with(b"LLL\nafter\n"));
+    }
+
+    #[test]
+    fn ends_by_its_first_reason() {
+        let until = Instant::now() + Duration::from_secs(1);
+        let mut connection = connection(FramingKind::I32Be);
+        connection.end(CloseReason::IdleTimeout);
+        assert_eq!(connection.phase().name(), "draining");
+        connection.flushed(until);
+        assert_eq!(connection.phase().name(), "lingering");
+        connection.end(CloseReason::Aborted);
+        assert!(matches!(&connection.phase, Phase::Closed(r) if **r == CloseReason::IdleTimeout));
+    }
+}

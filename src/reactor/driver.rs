@@ -1,0 +1,420 @@
+//! One client's socket and session: moves bytes between them. The only read and write calls.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Source as MioSource;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use tracing::trace;
+
+use super::readiness::Readiness;
+use super::token::{Key, Source};
+use crate::error::CloseReason;
+use crate::limits::{SCRATCH_BYTES_KEPT, SEND_SLICES_MAX};
+use crate::protocol::Pool;
+use crate::protocol::connection::{Output, Phase};
+use crate::service::{Jobs, Service};
+use crate::session::{Budget, Lent, Rules, Session};
+
+/// What a read asks for after a long message: the next one's header and little more, as all that
+/// comes with it must be copied.
+const PEEK_BYTES: usize = 4096;
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Transport {
+    /// Over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+}
+
+impl Transport {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, slices) {
+            (Self::Tcp(stream), [one]) => stream.write(one),
+            (Self::Unix(stream), [one]) => stream.write(one),
+            (Self::Tcp(stream), many) => stream.write_vectored(many),
+            (Self::Unix(stream), many) => stream.write_vectored(many),
+        }
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    fn source(&mut self) -> &mut dyn MioSource {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// What a reactor has once and lends to each of its drivers for a run.
+pub struct Kit<S> {
+    /// The service.
+    pub service: S,
+    /// What all conversations have in common.
+    pub rules: Arc<Rules>,
+    /// Reads go into this and are parsed in place.
+    pub read_buffer: Vec<u8>,
+    /// Answers are encoded into this, and are gone from it at the end of each run.
+    pub out: Vec<u8>,
+    /// Buffers for long messages.
+    pub pool: Pool,
+    /// What was deferred in a run.
+    pub jobs: Jobs,
+    /// Random bytes.
+    pub entropy: fn(&mut [u8]),
+    /// For sockets that turn out to need the edge of writability.
+    pub registry: Registry,
+    /// What this turn has moved; added to the server's counters at its end.
+    pub moved: Moved,
+    /// This turn's time.
+    pub now: Instant,
+}
+
+/// What was moved, by a turn or over a connection's life.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moved {
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Messages served.
+    pub messages: u64,
+}
+
+impl<S: Service> Kit<S> {
+    /// What a session is lent, beside what only a driver needs.
+    pub fn lend(&mut self) -> (Lent<'_, S>, Rest<'_>) {
+        let lent = Lent {
+            service: &mut self.service,
+            rules: &self.rules,
+            out: &mut self.out,
+            pool: &mut self.pool,
+            jobs: &mut self.jobs,
+            entropy: &mut self.entropy,
+            now: self.now,
+            budget: Budget::of(&self.rules.limits),
+        };
+        let rest = Rest {
+            read_buffer: &mut self.read_buffer,
+            registry: &self.registry,
+            moved: &mut self.moved,
+        };
+        (lent, rest)
+    }
+
+    /// Gives the scratch's memory back where an answer has made it large.
+    #[inline]
+    pub fn trim(&mut self) {
+        if self.out.capacity() > SCRATCH_BYTES_KEPT {
+            self.out = Vec::new();
+        }
+    }
+}
+
+/// The part of a [`Kit`] that only a driver needs.
+#[derive(Debug)]
+pub struct Rest<'a> {
+    read_buffer: &'a mut Vec<u8>,
+    registry: &'a Registry,
+    moved: &'a mut Moved,
+}
+
+impl Rest<'_> {
+    /// For a socket that is new.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        self.registry
+    }
+}
+
+/// How a run left its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// There is more to do that nobody will say again: it joins the ready queue.
+    LeftOver,
+    /// It waits for an edge, a deadline, a completion.
+    Waits,
+    /// Its socket can be closed.
+    Closed(CloseReason),
+}
+
+/// A slab entry: one client.
+pub struct Driver<S: Service> {
+    /// The conversation.
+    pub session: Session<S>,
+    transport: Transport,
+    /// Bytes read over the connection's life.
+    pub bytes_in: u64,
+    /// Bytes written over the connection's life.
+    pub bytes_out: u64,
+    readiness: Readiness,
+    /// Registered for writability, which most sockets never need.
+    watches_writes: bool,
+    /// In the ready queue.
+    pub queued: bool,
+    /// In the crowd that waits for a place among the workers.
+    pub crowded: bool,
+    /// The server is stopping: once all that has arrived is read, nothing more is.
+    pub last_read: bool,
+}
+
+impl<S: Service> Driver<S> {
+    /// A driver of a socket that was just accepted. Such a socket takes a first write.
+    ///
+    /// # Errors
+    /// If the kernel cannot watch the socket.
+    pub fn new(
+        mut transport: Transport,
+        key: Key,
+        registry: &Registry,
+        session: Session<S>,
+    ) -> io::Result<Self> {
+        let token = Token::from(Source::Connection(key));
+        registry.register(transport.source(), token, Interest::READABLE)?;
+        Ok(Self {
+            session,
+            transport,
+            bytes_in: 0,
+            bytes_out: 0,
+            readiness: Readiness::WRITABLE,
+            watches_writes: false,
+            queued: false,
+            crowded: false,
+            last_read: false,
+        })
+    }
+
+    /// Remembers edges.
+    #[inline]
+    pub fn note(&mut self, readiness: Readiness) {
+        self.readiness.insert(readiness);
+    }
+
+    /// The name by which kernel and workers know the connection in `slot`.
+    #[must_use]
+    #[inline]
+    pub fn key(&self, slot: usize) -> Key {
+        Key { slot, generation: self.session.peer().id as u32 }
+    }
+
+    /// Serves, reads, writes, within one turn's budget.
+    pub fn run(&mut self, slot: usize, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) -> Ran {
+        let messages = lent.budget.messages;
+        loop {
+            self.session.serve(lent);
+            self.read(lent, rest);
+            if self.last_read && !self.readiness.contains(Readiness::READABLE) {
+                self.session.stop_input(lent);
+            }
+            let paused = !self.session.may_serve(lent.jobs);
+            self.write(slot, lent, rest);
+            let freed = paused && self.session.may_serve(lent.jobs);
+            if !freed || lent.budget.is_spent() {
+                break;
+            }
+        }
+        rest.moved.messages += (messages - lent.budget.messages) as u64;
+        self.finish(lent)
+    }
+
+    /// Reads until `WouldBlock`, a short read, the budget, a pause, EOF or an error.
+    fn read(&mut self, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) {
+        let began_before = self.session.is_unfinished();
+        let mut read_any = false;
+        while self.readiness.contains(Readiness::READABLE) && !lent.budget.is_spent() {
+            let lingers = matches!(self.session.connection().phase(), Phase::Lingering(_));
+            if !lingers && !self.session.wants_read(lent.jobs) {
+                return;
+            }
+            let max = lent.budget.bytes;
+            let bulk = self.session.is_bulk();
+            let (result, asked, direct) = match self.session.long_space(max) {
+                Some(space) => (self.transport.read(space), space.len(), true),
+                None => {
+                    let size = if bulk { PEEK_BYTES } else { rest.read_buffer.len() };
+                    let space = &mut rest.read_buffer[..size.min(max)];
+                    (self.transport.read(space), space.len(), false)
+                }
+            };
+            let n = match result {
+                Ok(0) => {
+                    self.readiness.remove(Readiness::READABLE);
+                    self.trace_io("read EOF", 0);
+                    self.session.eof(lent);
+                    return;
+                }
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readiness.remove(Readiness::READABLE);
+                    break;
+                }
+                Err(error) => return self.broken(&error),
+            };
+            self.trace_io("read", n);
+            read_any = true;
+            self.bytes_in += n as u64;
+            rest.moved.bytes_in += n as u64;
+            lent.budget.bytes -= n;
+            if n < asked && !self.readiness.contains(Readiness::READ_CLOSED) {
+                self.readiness.remove(Readiness::READABLE);
+            }
+            if direct {
+                self.session.long_received(n, lent);
+            } else if !lingers {
+                self.session.received(&rest.read_buffer[..n], lent);
+            }
+        }
+        if read_any && self.session.is_unfinished() && !(began_before && self.session.is_long()) {
+            self.acknowledge_now();
+        }
+    }
+
+    /// A sender that holds the rest of a message back until we acknowledge its beginning (Nagle)
+    /// must not wait for the 40 ms that the kernel likes to delay acknowledgements. The option does
+    /// not stick. The middle of a long message needs none: there, full segments keep coming.
+    fn acknowledge_now(&self) {
+        if let Transport::Tcp(stream) = &self.transport {
+            // A socket that fails this fails its next read, which reports it.
+            let _ = rustix::net::sockopt::set_tcp_quickack(stream, true);
+        }
+    }
+
+    /// Writes what is pending until `WouldBlock`, a short write or an error; what is left moves
+    /// from the scratch to the queue.
+    fn write(&mut self, slot: usize, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) {
+        while self.readiness.contains(Readiness::WRITABLE)
+            && self.session.connection().pending(lent.out) > 0
+        {
+            let mut slices = [IoSlice::new(&[]); SEND_SLICES_MAX];
+            let used = self.session.connection().slices(lent.out, &mut slices);
+            let slices = &slices[..used];
+            let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+            match self.transport.write(slices) {
+                Ok(n) => {
+                    self.trace_io("write", n);
+                    self.bytes_out += n as u64;
+                    rest.moved.bytes_out += n as u64;
+                    if n < offered {
+                        self.readiness.remove(Readiness::WRITABLE);
+                    }
+                    let mut io = output(lent.out, lent.rules, lent.now);
+                    self.session.connection_mut().wrote(n, &mut io, lent.pool);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readiness.remove(Readiness::WRITABLE);
+                }
+                Err(error) => {
+                    lent.out.clear();
+                    return self.broken(&error);
+                }
+            }
+        }
+        self.keep(lent);
+        if !self.watches_writes && !self.readiness.contains(Readiness::WRITABLE) {
+            self.watch_writes(slot, rest.registry);
+        }
+        self.session.settle(lent);
+    }
+
+    /// Moves what is left in the scratch to the connection's own queue.
+    #[inline]
+    pub fn keep(&mut self, lent: &mut Lent<'_, S>) {
+        if !lent.out.is_empty() {
+            self.session.connection_mut().keep(&mut output(lent.out, lent.rules, lent.now));
+        }
+    }
+
+    /// As mio deregisters it.
+    pub fn source(&mut self) -> &mut dyn MioSource {
+        self.transport.source()
+    }
+
+    /// Registers for writability, with the first write that was not taken.
+    fn watch_writes(&mut self, slot: usize, registry: &Registry) {
+        let token = Token::from(Source::Connection(self.key(slot)));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match registry.reregister(self.transport.source(), token, interest) {
+            Ok(()) => self.watches_writes = true,
+            Err(error) => self.broken(&error),
+        }
+    }
+
+    fn broken(&mut self, error: &io::Error) {
+        let peer = self.session.peer();
+        trace!(id = peer.id, peer = peer.address.map(tracing::field::display), %error, "socket");
+        self.session.end(CloseReason::Reset);
+    }
+
+    /// Where all is delivered, sends our FIN; says what is left to do.
+    fn finish(&mut self, lent: &mut Lent<'_, S>) -> Ran {
+        let connection = self.session.connection_mut();
+        if matches!(connection.phase(), Phase::Draining(_)) && connection.is_flushed() {
+            let until = lent.now + lent.rules.limits.linger_timeout;
+            match self.transport.shutdown_write() {
+                Ok(()) => connection.flushed(until),
+                Err(error) => self.broken(&error),
+            }
+        }
+        let connection = self.session.connection();
+        let readable = self.readiness.contains(Readiness::READABLE);
+        let more = match connection.phase() {
+            Phase::Closed(reason) => return self.close(**reason),
+            Phase::Lingering(_) => readable,
+            _ => {
+                readable && self.session.wants_read(lent.jobs)
+                    || self.session.is_left_over(lent.jobs)
+                    || connection.is_starved(lent.out, &lent.rules.limits)
+            }
+        };
+        if more { Ran::LeftOver } else { Ran::Waits }
+    }
+
+    /// The socket closes with the entry. One that is dropped with something undelivered is reset,
+    /// so that the kernel does not keep it.
+    fn close(&self, reason: CloseReason) -> Ran {
+        if !reason.flushes() {
+            // A socket that fails this is reset already.
+            let _ = socket2::SockRef::from(&self.transport).set_linger(Some(Duration::ZERO));
+        }
+        Ran::Closed(reason)
+    }
+
+    fn trace_io(&self, what: &'static str, bytes: usize) {
+        let peer = self.session.peer();
+        trace!(id = peer.id, peer = peer.address.map(tracing::field::display), bytes, "{what}");
+    }
+}
+
+fn output<'a>(out: &'a mut Vec<u8>, rules: &'a Rules, now: Instant) -> Output<'a> {
+    Output { out, limits: &rules.limits, now }
+}

@@ -1,0 +1,539 @@
+//! The event loop: one thread, one poll, a state machine per client in a slab.
+//!
+//! # One turn
+//! 1. Time-out: none if the ready queue holds anybody, else until the next deadline.
+//! 2. Poll. The clock is read once: this is the turn's `now`.
+//! 3. Note the events as readiness bits. An event for a slot's last tenant is a no-op.
+//! 4. Run each ready connection within its budget; what is left over joins the ready queue again.
+//! 5. Take what the workers have finished.
+//! 6. Fire timers.
+//! 7. Run those whose queue grew in step 5: one write for all their answers.
+//! 8. Reap the closed: slots are freed here and nowhere else, so that none is reused within a turn.
+//! 9. Accept, within the budget.
+//! 10. Leave, if draining and nobody is left.
+
+mod driver;
+mod inbox;
+mod listener;
+mod lists;
+mod readiness;
+mod timers;
+mod token;
+mod workers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+use tracing::{debug, warn};
+
+use crate::error::CloseReason;
+use crate::limits::{CONNECTION_BYTES_MAX, JOBS_QUEUED_MAX, TURN_EVENTS};
+use crate::protocol::connection::Phase;
+use crate::protocol::{HandshakeRules, Pool};
+use crate::service::{Echo, Jobs, Service};
+use crate::session::{Lent, Rules, Session};
+use driver::{Driver, Kit, Moved, Ran, Transport};
+pub use inbox::{Inbox, Stop, StopFlag};
+pub use listener::Socket;
+use listener::{Accepted, Listener};
+use lists::Lists;
+use readiness::Readiness;
+use timers::Wheel;
+use token::{Key, Source};
+use workers::{Completion, Workers};
+
+/// The slab keeps its free list in what the entry leaves unused, as an `Option` would.
+const _: () = assert!(size_of::<Option<Driver<Echo>>>() + 8 <= CONNECTION_BYTES_MAX);
+
+/// What the reactors of one server share, beside the rules.
+#[derive(Clone, Debug, Default)]
+pub struct Common {
+    /// The order to stop.
+    pub stop: Arc<StopFlag>,
+    /// The next connection's number.
+    pub ids: Arc<AtomicU64>,
+}
+
+/// See the module.
+pub struct Reactor<S: Service> {
+    poll: Poll,
+    drivers: Slab<Driver<S>>,
+    kit: Kit<S>,
+    common: Common,
+    listeners: Vec<Listener>,
+    /// Slots of connections with something left over, each once.
+    ready: VecDeque<usize>,
+    wheel: Wheel,
+    /// Those that have not passed the handshake, the oldest first.
+    strangers: Lists,
+    inbox: Arc<Inbox>,
+    workers: Workers,
+    /// Connections that wait for a place among the workers.
+    crowd: VecDeque<Key>,
+    /// Slots whose queue grew outside of their own run.
+    grown: Vec<usize>,
+    closed: Vec<(usize, CloseReason)>,
+    /// Whether a warning that nobody can be let in is out.
+    warned: bool,
+    drain_deadline: Option<Instant>,
+}
+
+impl<S: Service> Reactor<S> {
+    /// A reactor that accepts from `sockets`.
+    ///
+    /// # Errors
+    /// If the kernel has no epoll instance or descriptor left.
+    pub fn new(
+        sockets: Vec<Socket>,
+        service: S,
+        rules: Arc<Rules>,
+        common: Common,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        let waker = Waker::new(registry, Source::Waker.into())?;
+        let inbox = Arc::new(Inbox::new(waker, Arc::clone(&rules.stats)));
+        let mut listeners = Vec::new();
+        for (n, mut socket) in sockets.into_iter().enumerate() {
+            let token = Token::from(Source::Listener(n));
+            registry.register(socket.source(), token, Interest::READABLE)?;
+            listeners.push(Listener::new(socket));
+        }
+        let now = Instant::now();
+        let workers = Workers::new(rules.limits.workers, Arc::clone(&inbox));
+        let kit = Kit {
+            service,
+            read_buffer: vec![0; rules.limits.turn_bytes],
+            rules,
+            out: Vec::new(),
+            pool: Pool::default(),
+            jobs: Jobs { taken: Vec::new(), room: JOBS_QUEUED_MAX },
+            entropy: random_bytes,
+            registry: registry.try_clone()?,
+            moved: Moved::default(),
+            now,
+        };
+        Ok(Self {
+            poll,
+            drivers: Slab::new(),
+            kit,
+            common,
+            listeners,
+            ready: VecDeque::new(),
+            wheel: Wheel::new(now),
+            strangers: Lists::new(1),
+            inbox,
+            workers,
+            crowd: VecDeque::new(),
+            grown: Vec::new(),
+            closed: Vec::new(),
+            warned: false,
+            drain_deadline: None,
+        })
+    }
+
+    /// Where other threads leave what they have for this reactor.
+    #[must_use]
+    pub fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    /// Turns until it is told to stop and nobody is left.
+    ///
+    /// # Errors
+    /// If the kernel's poll fails for good.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(TURN_EVENTS);
+        while self.turn(&mut events)? {}
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<bool> {
+        self.wait(events)?;
+        self.note(events);
+        self.run_ready();
+        self.take_completions();
+        self.fire_timers();
+        self.run_grown();
+        self.reap();
+        self.accept();
+        self.count();
+        Ok(self.goes_on())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = if !self.ready.is_empty() || self.listeners.iter().any(Listener::is_ready) {
+            Some(Duration::ZERO)
+        } else {
+            let rests = self.listeners.iter().filter_map(Listener::rests_until);
+            let deadlines = rests.chain(self.wheel.next()).chain(self.drain_deadline);
+            deadlines.min().map(|next| next.saturating_duration_since(Instant::now()))
+        };
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            // No event is lost: those that were there are told by the next poll.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            Err(error) => return Err(error),
+        }
+        self.kit.now = Instant::now();
+        Ok(())
+    }
+
+    fn note(&mut self, events: &Events) {
+        for event in events {
+            match Source::from(event.token()) {
+                Source::Waker => {}
+                Source::Listener(n) => {
+                    if let Some(listener) = self.listeners.get_mut(n) {
+                        listener.note();
+                    }
+                }
+                Source::Connection(key) => {
+                    if let Some(driver) = tenant(&mut self.drivers, key) {
+                        driver.note(Readiness::of(event));
+                        enqueue(&mut self.ready, driver, key.slot);
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(slot) = self.ready.pop_front() else { break };
+            match self.drivers.get_mut(slot) {
+                Some(driver) if driver.queued => driver.queued = false,
+                _ => continue,
+            }
+            self.drive(slot, |_, _| {});
+        }
+    }
+
+    /// The one place where a connection runs: `first` is done to its session, then it serves,
+    /// reads and writes, and what that led to is noted.
+    #[inline]
+    fn drive(&mut self, slot: usize, first: impl FnOnce(&mut Session<S>, &mut Lent<'_, S>)) {
+        let Some(driver) = self.drivers.get_mut(slot) else { return };
+        if let Phase::Closed(_) = driver.session.connection().phase() {
+            return;
+        }
+        let held = driver.session.held();
+        let stranger = driver.session.is_stranger();
+        let (mut lent, mut rest) = self.kit.lend();
+        first(&mut driver.session, &mut lent);
+        let ran = driver.run(slot, &mut lent, &mut rest);
+        match ran {
+            Ran::Waits => {}
+            Ran::LeftOver => enqueue(&mut self.ready, driver, slot),
+            Ran::Closed(reason) => self.closed.push((slot, reason)),
+        }
+        if let Some(deadline) = driver.session.deadline(&self.kit.rules) {
+            self.wheel.schedule(slot, deadline);
+        }
+        if stranger && (!driver.session.is_stranger() || matches!(ran, Ran::Closed(_))) {
+            self.strangers.remove(slot);
+            self.kit.rules.stats.strangers.fetch_sub(1, Relaxed);
+        }
+        if driver.session.waits_for_workers(&self.kit.jobs)
+            && !std::mem::replace(&mut driver.crowded, true)
+        {
+            self.crowd.push_back(driver.key(slot));
+        }
+        let holds = driver.session.held();
+        self.kit.trim();
+        self.submit_jobs(slot);
+        if holds != held {
+            self.charge(held, holds);
+        }
+    }
+
+    fn submit_jobs(&mut self, slot: usize) {
+        if self.kit.jobs.taken.is_empty() {
+            return;
+        }
+        let Some(key) = self.drivers.get(slot).map(|driver| driver.key(slot)) else { return };
+        for job in self.kit.jobs.taken.drain(..) {
+            if let Err(job) = self.workers.submit(key, job) {
+                warn!("no thread for work that would block: such a request fails");
+                let (tag, input_bytes, answer) = (job.tag, job.input_bytes, job.if_panicked);
+                self.inbox.push(Completion { key, tag, input_bytes, answer });
+            }
+        }
+    }
+
+    /// Keeps the sum of all clients' buffers; who makes it too large ends its own largest.
+    fn charge(&mut self, before: usize, after: usize) {
+        let stats = Arc::clone(&self.kit.rules.stats);
+        let max = self.kit.rules.limits.buffer_memory_bytes_max;
+        if after <= before {
+            stats.buffer_bytes.fetch_sub(before - after, Relaxed);
+            return;
+        }
+        stats.buffer_bytes.fetch_add(after - before, Relaxed);
+        while stats.buffer_bytes.load(Relaxed) > max {
+            let sizes = self.drivers.iter().map(|(slot, driver)| (driver.session.held(), slot));
+            match sizes.max() {
+                Some((1.., slot)) => self.drive(slot, |session, _| {
+                    session.end(CloseReason::BufferMemory);
+                }),
+                _ => break,
+            }
+        }
+    }
+
+    fn take_completions(&mut self) {
+        for completion in self.inbox.take() {
+            self.kit.jobs.room += 1;
+            self.kit.rules.stats.jobs.fetch_add(1, Relaxed);
+            let Completion { key, tag, input_bytes, answer } = completion;
+            let Some(driver) = tenant(&mut self.drivers, key) else {
+                self.kit.rules.stats.buffer_bytes.fetch_sub(input_bytes, Relaxed);
+                continue;
+            };
+            let held = driver.session.held();
+            let (mut lent, _) = self.kit.lend();
+            driver.session.completed(tag, input_bytes, answer, &mut lent);
+            driver.keep(&mut lent);
+            let holds = driver.session.held();
+            self.grown.push(key.slot);
+            self.charge(held, holds);
+        }
+        while self.kit.jobs.room > 0
+            && let Some(key) = self.crowd.pop_front()
+        {
+            if let Some(driver) = tenant(&mut self.drivers, key) {
+                driver.crowded = false;
+                enqueue(&mut self.ready, driver, key.slot);
+            }
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let mut due = Vec::new();
+        while let Some(slot) = self.wheel.pop(self.kit.now) {
+            due.push(slot);
+        }
+        for slot in due {
+            self.drive(slot, |session, lent| session.on_deadline(lent));
+        }
+        for listener in &mut self.listeners {
+            if listener.rests_until().is_some_and(|until| until <= self.kit.now) {
+                listener.resume();
+            }
+        }
+        if self.drain_deadline.is_some_and(|deadline| deadline <= self.kit.now) {
+            self.abort();
+        }
+    }
+
+    fn run_grown(&mut self) {
+        for slot in std::mem::take(&mut self.grown) {
+            self.drive(slot, |_, _| {});
+        }
+    }
+
+    fn reap(&mut self) {
+        if self.closed.is_empty() {
+            return;
+        }
+        for (slot, reason) in self.closed.drain(..) {
+            let mut driver = self.drivers.remove(slot);
+            // Dropping the socket would do it, too; but mio asks for it.
+            let _ = self.kit.registry.deregister(driver.source());
+            let stats = &self.kit.rules.stats;
+            stats.buffer_bytes.fetch_sub(driver.session.connection().capacity(), Relaxed);
+            stats.open.fetch_sub(1, Relaxed);
+            stats.closed(reason);
+            self.wheel.cancel(slot);
+            let peer = driver.session.peer();
+            debug!(
+                id = peer.id,
+                peer = peer.address.map(tracing::field::display),
+                %reason,
+                bytes_in = driver.bytes_in,
+                bytes_out = driver.bytes_out,
+                "closed"
+            );
+        }
+        if self.drivers.capacity() > 1024 && self.drivers.is_empty() {
+            self.drivers.shrink_to_fit();
+        }
+        self.listeners.iter_mut().for_each(Listener::resume);
+    }
+
+    fn accept(&mut self) {
+        for n in 0..self.listeners.len() {
+            for _ in 0..self.kit.rules.limits.turn_accepts {
+                if !self.accept_one(n) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Lets one connection in, if one waits and there is room; whether to try another.
+    fn accept_one(&mut self, n: usize) -> bool {
+        let listener = &mut self.listeners[n];
+        if !listener.is_ready() {
+            return false;
+        }
+        let rules = Arc::clone(&self.kit.rules);
+        let stats = &rules.stats;
+        let full = stats.open.fetch_add(1, Relaxed) >= rules.limits.connections_max;
+        let accepted = if full { Accepted::Exhausted } else { listener.accept() };
+        if let Accepted::One(transport, peer) = accepted {
+            self.warned = false;
+            stats.accepted.fetch_add(1, Relaxed);
+            if let Err(error) = self.admit(transport, peer) {
+                stats.open.fetch_sub(1, Relaxed);
+                stats.closed(CloseReason::StrangerEvicted);
+                debug!(%error, "a new connection was turned away");
+            }
+            return true;
+        }
+        stats.open.fetch_sub(1, Relaxed);
+        match accepted {
+            Accepted::Broken(error) => {
+                warn!(%error, "a listener failed and is retried");
+                listener.rest(self.kit.now);
+            }
+            Accepted::Exhausted => {
+                if listener.rest(self.kit.now) {
+                    let rests = if full { &stats.rests_full } else { &stats.rests_exhausted };
+                    rests.fetch_add(1, Relaxed);
+                }
+                if !std::mem::replace(&mut self.warned, true) {
+                    let why = if full { "max-connections" } else { "descriptors or memory" };
+                    warn!(open = stats.open.load(Relaxed), limit = why, "nobody can be let in");
+                }
+            }
+            Accepted::NoneWaits | Accepted::One(..) => {}
+        }
+        false
+    }
+
+    /// Gives a new connection its slot and our first words.
+    fn admit(&mut self, transport: Transport, address: Option<SocketAddr>) -> io::Result<()> {
+        let rules = Arc::clone(&self.kit.rules);
+        let slot = self.drivers.vacant_key();
+        let id = self.common.ids.fetch_add(1, Relaxed);
+        let strange = !matches!(rules.handshake, HandshakeRules::None);
+        if strange && !self.make_room_for_a_stranger() {
+            rules.stats.strangers.fetch_sub(1, Relaxed);
+            return Err(io::Error::other("other reactors hold all places for strangers"));
+        }
+        let (mut lent, rest) = self.kit.lend();
+        let session = Session::open(id, address, &mut lent);
+        let key = Key { slot, generation: id as u32 };
+        match Driver::new(transport, key, rest.registry(), session) {
+            Ok(driver) => self.drivers.insert(driver),
+            Err(error) => {
+                self.kit.out.clear();
+                if strange {
+                    rules.stats.strangers.fetch_sub(1, Relaxed);
+                }
+                return Err(error);
+            }
+        };
+        debug!(id, peer = address.map(tracing::field::display), "accepted");
+        if strange {
+            self.strangers.push(0, slot);
+        }
+        self.drive(slot, |_, _| {});
+        Ok(())
+    }
+
+    /// Counts one more stranger; where there are too many, the oldest of ours goes, if we have any.
+    fn make_room_for_a_stranger(&mut self) -> bool {
+        let strangers = &self.kit.rules.stats.strangers;
+        if strangers.fetch_add(1, Relaxed) < self.kit.rules.limits.strangers_max {
+            return true;
+        }
+        let oldest = self.strangers.first(0);
+        if let Some(oldest) = oldest {
+            self.drive(oldest, |session, _| session.end(CloseReason::StrangerEvicted));
+        }
+        oldest.is_some()
+    }
+
+    fn count(&mut self) {
+        let moved = std::mem::take(&mut self.kit.moved);
+        let stats = &self.kit.rules.stats;
+        if moved.bytes_in > 0 {
+            stats.bytes_in.fetch_add(moved.bytes_in, Relaxed);
+            stats.messages.fetch_add(moved.messages, Relaxed);
+        }
+        if moved.bytes_out > 0 {
+            stats.bytes_out.fetch_add(moved.bytes_out, Relaxed);
+        }
+    }
+
+    /// Follows the order to stop; whether there is another turn.
+    fn goes_on(&mut self) -> bool {
+        match self.common.stop.order() {
+            Stop::No => return true,
+            Stop::Drain if self.drain_deadline.is_none() => self.begin_drain(),
+            Stop::Drain => {}
+            Stop::Abort => self.abort(),
+        }
+        self.reap();
+        !self.drivers.is_empty()
+    }
+
+    /// Lets in who waits already (a closed listener would reset them), closes the listeners, and
+    /// has everybody read once to the end.
+    fn begin_drain(&mut self) {
+        self.drain_deadline = Some(self.kit.now + self.kit.rules.limits.drain_timeout);
+        self.listeners.iter_mut().for_each(Listener::resume);
+        for n in 0..self.listeners.len() {
+            self.listeners[n].note();
+            while self.accept_one(n) {}
+        }
+        for mut listener in self.listeners.drain(..) {
+            // It is closed right after.
+            let _ = self.kit.registry.deregister(listener.source());
+        }
+        for (slot, driver) in &mut self.drivers {
+            driver.last_read = true;
+            driver.note(Readiness::READABLE);
+            enqueue(&mut self.ready, driver, slot);
+        }
+    }
+
+    /// Cuts everybody off. Who is only lingering has been sent everything.
+    fn abort(&mut self) {
+        let slots: Vec<usize> = self.drivers.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let phase = self.drivers[slot].session.connection().phase();
+            if !matches!(phase, Phase::Lingering(_) | Phase::Closed(_)) {
+                self.common.stop.cut(1);
+            }
+            self.drive(slot, |session, _| session.end(CloseReason::Aborted));
+        }
+        self.reap();
+    }
+}
+
+fn tenant<S: Service>(drivers: &mut Slab<Driver<S>>, key: Key) -> Option<&mut Driver<S>> {
+    drivers.get_mut(key.slot).filter(|driver| driver.key(key.slot) == key)
+}
+
+fn enqueue<S: Service>(ready: &mut VecDeque<usize>, driver: &mut Driver<S>, slot: usize) {
+    if !std::mem::replace(&mut driver.queued, true) {
+        ready.push_back(slot);
+    }
+}
+
+/// Random bytes from the kernel.
+///
+/// # Panics
+/// If it gives none, which a started system always does.
+fn random_bytes(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the kernel gives random bytes");
+}
