@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::error::ProtocolError;
 use crate::protocol::framing::Decoded;
-pub use key::{Digest, Digests, EmptyKey, Key};
+pub use key::{Digest, Digests, EmptyKey, Key, Mac};
 
 /// Fills a buffer with random bytes. The core has no source of its own.
 pub type Entropy<'a> = &'a mut dyn FnMut(&mut [u8]);
