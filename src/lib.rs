@@ -1,10 +1,13 @@
 //! gateloop: an authenticated, framed service on a hand-written non-blocking event loop.
 
+pub mod address;
+pub mod client;
 pub mod error;
 pub mod limits;
 mod penalties;
 pub mod protocol;
 pub mod reactor;
+pub mod server;
 pub mod service;
 pub mod session;
 pub mod stats;

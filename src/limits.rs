@@ -198,9 +198,11 @@ impl Limits {
             return zero("max-unauthenticated");
         }
         if self.handshake_timeout.is_zero() {
-            return Err("a cap on unauthenticated connections without a handshake-timeout would \
+            return Err(
+                "a cap on unauthenticated connections without a handshake-timeout would \
                         stay full for ever: give handshake-timeout a time above 0"
-                .into());
+                    .into(),
+            );
         }
         if self.message_bytes_max == 0 || self.turn_bytes == 0 || self.turn_messages == 0 {
             return zero("max-message, turn-bytes and turn-messages");

@@ -32,15 +32,22 @@ struct Failures {
 impl Penalties {
     /// Counts a wrong key; returns how long to wait before saying so.
     pub fn wrong_key(&self, address: Option<IpAddr>, now: Instant) -> Duration {
-        let Some(address) = address.map(network) else { return PENALTY_FIRST };
+        let Some(address) = address.map(network) else {
+            return PENALTY_FIRST;
+        };
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.forget(now);
-        let failures = table.failures.entry(address).or_insert(Failures { count: 0, last: now });
+        table.make_room(address, now);
+        let failures = table.failures.entry(address).or_insert(Failures {
+            count: 0,
+            last: now,
+        });
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
         let doublings = failures.count - 1;
         table.order.push_back((now, address));
-        PENALTY_FIRST.saturating_mul(2_u32.saturating_pow(doublings)).min(PENALTY_MAX)
+        PENALTY_FIRST
+            .saturating_mul(2_u32.saturating_pow(doublings))
+            .min(PENALTY_MAX)
     }
 
     /// A right key clears what its address has collected.
@@ -56,7 +63,11 @@ impl Penalties {
     /// How many addresses are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).failures.len()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failures
+            .len()
     }
 
     /// Whether no address is remembered.
@@ -67,12 +78,16 @@ impl Penalties {
 }
 
 impl Table {
-    /// Drops what is old, and the oldest where there is no room for one more.
-    fn forget(&mut self, now: Instant) {
+    /// Drops what is old, and the oldest where there is no room for one more address.
+    fn make_room(&mut self, newcomer: IpAddr, now: Instant) {
+        let known = self.failures.contains_key(&newcomer);
         while let Some(&(at, address)) = self.order.front() {
-            let stale = self.failures.get(&address).is_none_or(|failures| failures.last != at);
+            let stale = self
+                .failures
+                .get(&address)
+                .is_none_or(|failures| failures.last != at);
             let old = now.saturating_duration_since(at) >= PENALTY_MEMORY;
-            let full = self.failures.len() >= PENALTY_ADDRESSES_MAX
+            let full = !known && self.failures.len() >= PENALTY_ADDRESSES_MAX
                 || self.order.len() >= 2 * PENALTY_ADDRESSES_MAX;
             if !(stale || old || full) {
                 break;
@@ -106,9 +121,13 @@ mod tests {
     #[test]
     fn doubles_up_to_the_maximum_and_only_for_its_sender() {
         let (penalties, now) = (Penalties::default(), Instant::now());
-        let waits: Vec<u128> =
-            (0..9).map(|_| penalties.wrong_key(v4(1), now).as_millis()).collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        let waits: Vec<u128> = (0..9)
+            .map(|_| penalties.wrong_key(v4(1), now).as_millis())
+            .collect();
+        assert_eq!(
+            waits,
+            [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
+        );
         assert_eq!(penalties.wrong_key(v4(2), now), PENALTY_FIRST);
         assert_eq!(penalties.wrong_key(None, now), PENALTY_FIRST);
         assert_eq!(penalties.wrong_key(None, now), PENALTY_FIRST);
@@ -120,7 +139,10 @@ mod tests {
         penalties.wrong_key(v4(1), now);
         penalties.right_key(v4(1));
         assert_eq!(penalties.wrong_key(v4(1), now), PENALTY_FIRST);
-        assert_eq!(penalties.wrong_key(v4(1), now + PENALTY_MEMORY / 2), PENALTY_FIRST * 2);
+        assert_eq!(
+            penalties.wrong_key(v4(1), now + PENALTY_MEMORY / 2),
+            PENALTY_FIRST * 2
+        );
         let later = now + PENALTY_MEMORY / 2 + PENALTY_MEMORY;
         assert_eq!(penalties.wrong_key(v4(1), later), PENALTY_FIRST);
     }

@@ -75,7 +75,10 @@ impl Budget {
     /// A turn's whole budget.
     #[must_use]
     pub fn of(limits: &Limits) -> Self {
-        Self { bytes: limits.turn_bytes, messages: limits.turn_messages }
+        Self {
+            bytes: limits.turn_bytes,
+            messages: limits.turn_messages,
+        }
     }
 
     /// Whether the turn is over for this connection.
@@ -173,7 +176,9 @@ impl<S: Service> Session<S> {
     #[must_use]
     #[inline]
     pub fn held(&self) -> usize {
-        self.connection.capacity().saturating_add(self.deferred_bytes as usize)
+        self.connection
+            .capacity()
+            .saturating_add(self.deferred_bytes as usize)
     }
 
     /// Whether served messages would be: the phase serves, and nothing pauses it. This is the one
@@ -212,14 +217,7 @@ impl<S: Service> Session<S> {
         jobs.room == 0 && matches!(self.connection.phase, Phase::Commands)
     }
 
-    /// Whether a message has begun to arrive.
-    #[must_use]
-    #[inline]
-    pub fn is_unfinished(&self) -> bool {
-        !self.connection.recv.is_empty()
-    }
-
-    /// Whether it is a long one, which is read straight into its own buffer.
+    /// Whether a long message is arriving, which is read straight into its own buffer.
     #[must_use]
     #[inline]
     pub fn is_long(&self) -> bool {
@@ -273,7 +271,8 @@ impl<S: Service> Session<S> {
     }
 
     fn advance(&mut self, bytes: &[u8], lent: &mut Lent<'_, S>) -> Result<Event, ProtocolError> {
-        self.connection.advance(bytes, &lent.rules.limits, lent.entropy, lent.out)
+        self.connection
+            .advance(bytes, &lent.rules.limits, lent.entropy, lent.out)
     }
 
     /// Where bytes of a long message can be read to directly: at most `max` of them.
@@ -312,7 +311,9 @@ impl<S: Service> Session<S> {
     #[inline]
     pub fn serve(&mut self, lent: &mut Lent<'_, S>) {
         if self.connection.take_starved(lent.out, &lent.rules.limits) {
-            self.call(lent, |service, state, replies| service.writable(state, replies));
+            self.call(lent, |service, state, replies| {
+                service.writable(state, replies)
+            });
         }
         if !self.connection.recv.is_empty() && !self.connection.recv.is_long() {
             self.serve_buffer(lent);
@@ -384,8 +385,12 @@ impl<S: Service> Session<S> {
 
     fn greeted(&mut self, step: Step, lent: &mut Lent<'_, S>) {
         let address = self.peer.address.map(|address| address.ip());
-        trace!(id = self.peer.id, peer = self.peer.address.map(tracing::field::display), ?step,
-            "handshake");
+        trace!(
+            id = self.peer.id,
+            peer = self.peer.address.map(tracing::field::display),
+            ?step,
+            "handshake"
+        );
         match step {
             Step::Continue => {}
             Step::PeerProved => lent.rules.penalties.right_key(address),
@@ -405,7 +410,9 @@ impl<S: Service> Session<S> {
             self.mark_ms = lent.rules.ms(lent.now);
         }
         self.connection.recv.arrived();
-        self.call(lent, |service, state, replies| service.message(state, message, replies));
+        self.call(lent, |service, state, replies| {
+            service.message(state, message, replies)
+        });
         if let Message::Owned(bytes) = message {
             lent.pool.give(std::mem::take(bytes));
         }
@@ -443,7 +450,11 @@ impl<S: Service> Session<S> {
         let state = &mut self.state;
         let mut replies = Replies {
             connection: &mut self.connection,
-            io: Output { out: lent.out, limits: &lent.rules.limits, now: lent.now },
+            io: Output {
+                out: lent.out,
+                limits: &lent.rules.limits,
+                now: lent.now,
+            },
             peer: &self.peer,
             opened: lent.rules.at(self.opened_ms),
             handshake: lent.rules.handshake.name(),
@@ -521,14 +532,14 @@ impl<S: Service> Session<S> {
         let limits = &rules.limits;
         match &self.connection.phase {
             Phase::Commands => {
-                let idle = limits.idle_timeout.map(|timeout| rules.at(self.mark_ms) + timeout);
+                let idle = limits
+                    .idle_timeout
+                    .map(|timeout| rules.at(self.mark_ms) + timeout);
                 let arrival = self.connection.recv.arrival_deadline(limits);
                 let write = self.connection.write_deadline(limits);
                 earliest(earliest(idle, arrival), write)
             }
-            Phase::Handshake(_) if self.refusing => {
-                Some(rules.at(self.mark_ms))
-            }
+            Phase::Handshake(_) if self.refusing => Some(rules.at(self.mark_ms)),
             Phase::Handshake(_) => Some(rules.at(self.opened_ms) + limits.handshake_timeout),
             Phase::Draining(_) => self.connection.write_deadline(limits),
             Phase::Lingering(ending) => Some(ending.1),
@@ -566,7 +577,11 @@ impl<S: Service> Session<S> {
 }
 
 fn deferred_max<S: Service>() -> u16 {
-    if S::ORDERED { 1 } else { DEFERRED_PER_CONNECTION_MAX as u16 }
+    if S::ORDERED {
+        1
+    } else {
+        DEFERRED_PER_CONNECTION_MAX as u16
+    }
 }
 
 fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {

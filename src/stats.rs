@@ -66,7 +66,9 @@ impl Stats {
     /// How many connections ended for this reason (whatever it carries).
     #[must_use]
     pub fn closes(&self, reason: CloseReason) -> u64 {
-        self.closes.get(reason.index()).map_or(0, |counter| counter.load(Relaxed))
+        self.closes
+            .get(reason.index())
+            .map_or(0, |counter| counter.load(Relaxed))
     }
 
     /// All counters as they are now. They are read one after the other, so that two of them may
@@ -86,7 +88,9 @@ impl Stats {
             rests_exhausted: self.rests_exhausted.load(Relaxed),
             jobs: self.jobs.load(Relaxed),
             closes: Closes(std::array::from_fn(|i| {
-                self.closes.get(i).map_or(0, |counter| counter.load(Relaxed))
+                self.closes
+                    .get(i)
+                    .map_or(0, |counter| counter.load(Relaxed))
             })),
         }
     }

@@ -16,11 +16,11 @@ use std::mem;
 use std::ops::Range;
 use std::time::Instant;
 
+use super::Pool;
 use super::framing::{AnyFraming, Decoded, Framing, FramingKind};
 use super::handshake::{AnyHandshake, Digest, Entropy, HandshakeRules, Step};
 use super::recv_buffer::{Message, RecvBuffer};
 use super::send_queue::SendQueue;
-use super::Pool;
 use crate::error::{CloseReason, ProtocolError};
 use crate::limits::{Limits, SEND_COPY_BYTES_MAX};
 
@@ -216,7 +216,9 @@ impl Connection {
         entropy: Entropy<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Event, ProtocolError> {
-        let Phase::Handshake(handshake) = &mut self.phase else { return Ok(Event::Incomplete) };
+        let Phase::Handshake(handshake) = &mut self.phase else {
+            return Ok(Event::Incomplete);
+        };
         match handshake.decode(bytes)? {
             Decoded::Message { payload, wire } => {
                 let message = bytes.get(payload).unwrap_or_default();
@@ -297,7 +299,10 @@ impl Connection {
             return Ok(());
         }
         self.starved = true;
-        let room = io.limits.send_high_bytes.saturating_sub(self.pending(io.out));
+        let room = io
+            .limits
+            .send_high_bytes
+            .saturating_sub(self.pending(io.out));
         match message.get(..room) {
             Some(part) if self.framing.is_borderless() && !part.is_empty() => {
                 self.send_all(part, io);
@@ -319,7 +324,8 @@ impl Connection {
             self.starved = true;
             return Err(0);
         }
-        self.framing.encode_header(usize::try_from(len).unwrap_or(usize::MAX), io.out);
+        self.framing
+            .encode_header(usize::try_from(len).unwrap_or(usize::MAX), io.out);
         self.send.set_stream_left(len, io.now);
         self.end_of_part(io.out);
         Ok(())
@@ -495,7 +501,11 @@ mod tests {
     }
 
     fn limits() -> Limits {
-        Limits { send_high_bytes: 100, send_low_bytes: 20, ..Limits::default() }
+        Limits {
+            send_high_bytes: 100,
+            send_low_bytes: 20,
+            ..Limits::default()
+        }
     }
 
     #[test]
@@ -503,7 +513,11 @@ mod tests {
         let (limits, now) = (limits(), Instant::now());
         for (len, taken) in [(96, true), (97, true), (100, true), (101, false)] {
             let (mut connection, mut out) = (connection(FramingKind::Raw), vec![b'.'; 0]);
-            let mut io = Output { out: &mut out, limits: &limits, now };
+            let mut io = Output {
+                out: &mut out,
+                limits: &limits,
+                now,
+            };
             connection.send_all(&[b'x'; 21], &mut io);
             let room = 100 - 21;
             let message = vec![b'm'; len - 21];
@@ -517,7 +531,11 @@ mod tests {
         let (limits, now) = (limits(), Instant::now());
         for (framing, taken) in [(FramingKind::Raw, 70), (FramingKind::I32Be, 0)] {
             let (mut connection, mut out) = (connection(framing), vec![b'.'; 30]);
-            let mut io = Output { out: &mut out, limits: &limits, now };
+            let mut io = Output {
+                out: &mut out,
+                limits: &limits,
+                now,
+            };
             assert_eq!(connection.send(&[b'm'; 90], &mut io), Err(taken));
             assert_eq!(io.out.len(), 30 + taken);
         }
@@ -528,7 +546,11 @@ mod tests {
         let (limits, now) = (limits(), Instant::now());
         for (queued, ok) in [(20, true), (21, false)] {
             let (mut connection, mut out) = (connection(FramingKind::Lines), vec![b'.'; queued]);
-            let mut io = Output { out: &mut out, limits: &limits, now };
+            let mut io = Output {
+                out: &mut out,
+                limits: &limits,
+                now,
+            };
             assert_eq!(connection.send(&[b'm'; 101], &mut io).is_ok(), ok);
         }
     }
@@ -537,7 +559,11 @@ mod tests {
     fn throttles_at_high_water_and_goes_on_at_low() {
         let (limits, now, mut pool) = (limits(), Instant::now(), Pool::default());
         let (mut connection, mut out) = (connection(FramingKind::Raw), Vec::new());
-        let mut io = Output { out: &mut out, limits: &limits, now };
+        let mut io = Output {
+            out: &mut out,
+            limits: &limits,
+            now,
+        };
         connection.send_all(&[0; 99], &mut io);
         assert!(!connection.is_throttled());
         connection.send_all(&[0; 1], &mut io);
@@ -551,9 +577,17 @@ mod tests {
 
     #[test]
     fn the_hard_limit_holds_one_message_more_and_no_byte_beyond() {
-        let limits = Limits { send_hard_bytes: 200, message_bytes_max: 50, ..limits() };
+        let limits = Limits {
+            send_hard_bytes: 200,
+            message_bytes_max: 50,
+            ..limits()
+        };
         let (mut connection, mut out) = (connection(FramingKind::Raw), Vec::new());
-        let mut io = Output { out: &mut out, limits: &limits, now: Instant::now() };
+        let mut io = Output {
+            out: &mut out,
+            limits: &limits,
+            now: Instant::now(),
+        };
         connection.send_all(&[0; 250], &mut io);
         assert_eq!(connection.take_fault(), None);
         connection.send_all(&[0; 1], &mut io);
@@ -565,7 +599,11 @@ mod tests {
         let limits = limits();
         let stream = |parts: &[&[u8]]| {
             let (mut connection, mut out) = (connection(FramingKind::I32Be), Vec::new());
-            let mut io = Output { out: &mut out, limits: &limits, now: Instant::now() };
+            let mut io = Output {
+                out: &mut out,
+                limits: &limits,
+                now: Instant::now(),
+            };
             connection.begin(5, &mut io).unwrap();
             for part in parts {
                 connection.send(part, &mut io).unwrap();
@@ -588,7 +626,11 @@ mod tests {
     fn a_long_owned_message_is_moved_in_order() {
         let (limits, now) = (Limits::default(), Instant::now());
         let (mut connection, mut out) = (connection(FramingKind::Lines), Vec::new());
-        let mut io = Output { out: &mut out, limits: &limits, now };
+        let mut io = Output {
+            out: &mut out,
+            limits: &limits,
+            now,
+        };
         connection.send_all(b"before", &mut io);
         let long = vec![b'L'; SEND_COPY_BYTES_MAX + 1];
         let at = long.as_ptr();
@@ -597,7 +639,10 @@ mod tests {
         let mut slices = [IoSlice::new(&[]); 8];
         let used = connection.slices(io.out, &mut slices);
         assert!(slices[..used].iter().any(|slice| slice.as_ptr() == at));
-        let all = slices[..used].concat();
+        let all: Vec<u8> = slices[..used]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect();
         assert!(all.starts_with(b"before\nLLL") && all.ends_with(b"LLL\nafter\n"));
     }
 

@@ -22,7 +22,9 @@ impl Pool {
     pub fn take(&mut self, wanted: usize) -> Vec<u8> {
         let usable = |buffer: &&(usize, usize)| buffer.1 <= wanted.saturating_mul(2);
         let sizes = || self.buffers.iter().map(Vec::capacity).enumerate();
-        let whole = sizes().filter(|&(_, size)| size >= wanted).min_by_key(|&(_, size)| size);
+        let whole = sizes()
+            .filter(|&(_, size)| size >= wanted)
+            .min_by_key(|&(_, size)| size);
         let whole = whole.as_ref().filter(usable).copied();
         match whole.or_else(|| {
             let largest = sizes().max_by_key(|&(_, size)| size);
@@ -66,9 +68,18 @@ mod tests {
         for size in [4, 1, 2] {
             pool.give(vec![0; size * LONG_MESSAGE_BYTES]);
         }
-        assert_eq!(pool.take(2 * LONG_MESSAGE_BYTES).capacity(), 2 * LONG_MESSAGE_BYTES);
-        assert_eq!(pool.take(2 * LONG_MESSAGE_BYTES).capacity(), 4 * LONG_MESSAGE_BYTES);
-        assert_eq!(pool.take(2 * LONG_MESSAGE_BYTES).capacity(), LONG_MESSAGE_BYTES);
+        assert_eq!(
+            pool.take(2 * LONG_MESSAGE_BYTES).capacity(),
+            2 * LONG_MESSAGE_BYTES
+        );
+        assert_eq!(
+            pool.take(2 * LONG_MESSAGE_BYTES).capacity(),
+            4 * LONG_MESSAGE_BYTES
+        );
+        assert_eq!(
+            pool.take(2 * LONG_MESSAGE_BYTES).capacity(),
+            LONG_MESSAGE_BYTES
+        );
         assert_eq!(pool.bytes(), 0);
     }
 
@@ -100,6 +111,9 @@ mod tests {
 
     #[test]
     fn a_claim_alone_gets_little() {
-        assert_eq!(Pool::default().take(usize::MAX).capacity(), LONG_MESSAGE_START_BYTES);
+        assert_eq!(
+            Pool::default().take(usize::MAX).capacity(),
+            LONG_MESSAGE_START_BYTES
+        );
     }
 }

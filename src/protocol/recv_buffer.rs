@@ -99,14 +99,19 @@ impl RecvBuffer {
     /// Appends bytes of the wire.
     pub fn append(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.0.get_or_insert_default().bytes.extend_from_slice(bytes);
+            self.0
+                .get_or_insert_default()
+                .bytes
+                .extend_from_slice(bytes);
         }
     }
 
     /// Takes all bytes of the wire out, so that no message borrows this buffer.
     #[must_use]
     pub fn take_bytes(&mut self) -> Vec<u8> {
-        self.0.as_mut().map_or_else(Vec::new, |held| mem::take(&mut held.bytes))
+        self.0
+            .as_mut()
+            .map_or_else(Vec::new, |held| mem::take(&mut held.bytes))
     }
 
     /// The bytes of the wire.
@@ -144,7 +149,10 @@ impl RecvBuffer {
         }
         let held = self.0.get_or_insert_default();
         held.bytes = bytes;
-        held.long = Some(Long { filled: first.len(), total });
+        held.long = Some(Long {
+            filled: first.len(),
+            total,
+        });
     }
 
     /// Whether a long message is arriving.
@@ -162,10 +170,15 @@ impl RecvBuffer {
         if held.bytes.len() <= long.filled {
             let doubled = long.filled.saturating_mul(2).max(LONG_MESSAGE_START_BYTES);
             let grown = doubled.min(long.total);
-            held.bytes.reserve_exact(grown.saturating_sub(held.bytes.len()));
+            held.bytes
+                .reserve_exact(grown.saturating_sub(held.bytes.len()));
             held.bytes.resize(grown, 0);
         }
-        let end = held.bytes.len().min(long.total).min(long.filled.saturating_add(max));
+        let end = held
+            .bytes
+            .len()
+            .min(long.total)
+            .min(long.filled.saturating_add(max));
         held.bytes.get_mut(long.filled..end)
     }
 
@@ -186,7 +199,10 @@ impl RecvBuffer {
     /// The front message began to arrive, if nothing was known of it.
     pub fn arriving(&mut self, now: Instant) {
         if let Some(held) = &mut self.0 {
-            held.arrival.get_or_insert(Arrival { since: now, paused_at: None });
+            held.arrival.get_or_insert(Arrival {
+                since: now,
+                paused_at: None,
+            });
         }
     }
 
@@ -199,7 +215,9 @@ impl RecvBuffer {
 
     /// We stop (`true`) or go on (`false`) reading: meanwhile the arrival's time stands still.
     pub fn pause(&mut self, paused: bool, now: Instant) {
-        let Some(arrival) = self.0.as_mut().and_then(|held| held.arrival.as_mut()) else { return };
+        let Some(arrival) = self.0.as_mut().and_then(|held| held.arrival.as_mut()) else {
+            return;
+        };
         match (paused, arrival.paused_at) {
             (true, None) => arrival.paused_at = Some(now),
             (false, Some(at)) => {
@@ -215,10 +233,18 @@ impl RecvBuffer {
     #[must_use]
     pub fn arrival_deadline(&self, limits: &Limits) -> Option<Instant> {
         let held = self.0.as_ref()?;
-        let arrival = held.arrival.as_ref().filter(|arrival| arrival.paused_at.is_none())?;
-        let expected = held.long.as_ref().map_or(held.bytes.len(), |long| long.total);
+        let arrival = held
+            .arrival
+            .as_ref()
+            .filter(|arrival| arrival.paused_at.is_none())?;
+        let expected = held
+            .long
+            .as_ref()
+            .map_or(held.bytes.len(), |long| long.total);
         let extra = Duration::from_secs((expected / TRANSFER_BYTES_PER_S_MIN) as u64);
-        arrival.since.checked_add(limits.arrival_timeout.saturating_add(extra))
+        arrival
+            .since
+            .checked_add(limits.arrival_timeout.saturating_add(extra))
     }
 }
 

@@ -69,7 +69,11 @@ impl SendQueue {
     }
 
     fn give_back(&mut self) {
-        if self.0.as_ref().is_some_and(|queued| queued.len == 0 && queued.stream_left == 0) {
+        if self
+            .0
+            .as_ref()
+            .is_some_and(|queued| queued.len == 0 && queued.stream_left == 0)
+        {
             self.0 = None;
         }
     }
@@ -143,7 +147,9 @@ impl SendQueue {
         queued.moved_at = now;
         queued.moved_since_low = queued.moved_since_low.saturating_add(left as u64);
         while left > 0 {
-            let Some(front) = queued.segments.front_mut() else { break };
+            let Some(front) = queued.segments.front_mut() else {
+                break;
+            };
             let rest = front.rest().len();
             if left < rest {
                 front.start = front.start.saturating_add(left);
@@ -175,7 +181,9 @@ impl SendQueue {
         let queued = self.0.as_ref().filter(|queued| queued.len > 0)?;
         let stalled = queued.moved_at.checked_add(limits.write_stall_timeout)?;
         let earned = queued.moved_since_low.saturating_mul(1000) / TRANSFER_BYTES_PER_S_MIN as u64;
-        let allowed = limits.write_stall_timeout.saturating_add(Duration::from_millis(earned));
+        let allowed = limits
+            .write_stall_timeout
+            .saturating_add(Duration::from_millis(earned));
         let slow = queued.low_at.checked_add(allowed)?;
         Some(stalled.min(slow))
     }
@@ -208,9 +216,14 @@ mod tests {
         while !queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); 3];
             let used = queue.slices(&mut slices);
-            let all: Vec<u8> = slices[..used].iter().flat_map(|s| s.to_vec()).collect();
-            let n = step.min(all.len());
-            got.extend_from_slice(&all[..n]);
+            let first: Vec<u8> = slices[..used]
+                .iter()
+                .flat_map(|slice| slice.iter())
+                .copied()
+                .take(step)
+                .collect();
+            let n = first.len();
+            got.extend(first);
             let before = queue.len();
             assert_eq!(queue.advance(n, &limits, now, &mut pool), 0);
             assert_eq!(queue.len(), before - n);
@@ -255,7 +268,10 @@ mod tests {
         while queue.deadline(&limits).unwrap() > now {
             queue.advance(1, &limits, now, &mut pool);
             now += Duration::from_secs(1);
-            assert!(now < start + limits.write_stall_timeout * 2, "held for ever");
+            assert!(
+                now < start + limits.write_stall_timeout * 2,
+                "held for ever"
+            );
         }
         assert!(now >= start + limits.write_stall_timeout);
     }

@@ -222,12 +222,17 @@ impl<S: Service> Driver<S> {
     #[must_use]
     #[inline]
     pub fn key(&self, slot: usize) -> Key {
-        Key { slot, generation: self.session.peer().id as u32 }
+        Key {
+            slot,
+            generation: self.session.peer().id as u32,
+        }
     }
 
     /// Serves, reads, writes, within one turn's budget.
     pub fn run(&mut self, slot: usize, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) -> Ran {
         let messages = lent.budget.messages;
+        let (bytes_in, bytes_out) = (self.bytes_in, self.bytes_out);
+        let mid_message = self.session.is_long();
         loop {
             self.session.serve(lent);
             self.read(lent, rest);
@@ -242,13 +247,15 @@ impl<S: Service> Driver<S> {
             }
         }
         rest.moved.messages += (messages - lent.budget.messages) as u64;
+        let unanswered = self.bytes_in > bytes_in && self.bytes_out == bytes_out;
+        if unanswered && !(mid_message && self.session.is_long()) {
+            self.acknowledge_now();
+        }
         self.finish(lent)
     }
 
     /// Reads until `WouldBlock`, a short read, the budget, a pause, EOF or an error.
     fn read(&mut self, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) {
-        let began_before = self.session.is_unfinished();
-        let mut read_any = false;
         while self.readiness.contains(Readiness::READABLE) && !lent.budget.is_spent() {
             let lingers = matches!(self.session.connection().phase(), Phase::Lingering(_));
             if !lingers && !self.session.wants_read(lent.jobs) {
@@ -259,7 +266,11 @@ impl<S: Service> Driver<S> {
             let (result, asked, direct) = match self.session.long_space(max) {
                 Some(space) => (self.transport.read(space), space.len(), true),
                 None => {
-                    let size = if bulk { PEEK_BYTES } else { rest.read_buffer.len() };
+                    let size = if bulk {
+                        PEEK_BYTES
+                    } else {
+                        rest.read_buffer.len()
+                    };
                     let space = &mut rest.read_buffer[..size.min(max)];
                     (self.transport.read(space), space.len(), false)
                 }
@@ -280,7 +291,6 @@ impl<S: Service> Driver<S> {
                 Err(error) => return self.broken(&error),
             };
             self.trace_io("read", n);
-            read_any = true;
             self.bytes_in += n as u64;
             rest.moved.bytes_in += n as u64;
             lent.budget.bytes -= n;
@@ -293,14 +303,13 @@ impl<S: Service> Driver<S> {
                 self.session.received(&rest.read_buffer[..n], lent);
             }
         }
-        if read_any && self.session.is_unfinished() && !(began_before && self.session.is_long()) {
-            self.acknowledge_now();
-        }
     }
 
-    /// A sender that holds the rest of a message back until we acknowledge its beginning (Nagle)
-    /// must not wait for the 40 ms that the kernel likes to delay acknowledgements. The option does
-    /// not stick. The middle of a long message needs none: there, full segments keep coming.
+    /// What no answer carries the acknowledgement of, the kernel likes to acknowledge 40 ms later.
+    /// A sender without TCP_NODELAY, as Python's `Client` is, holds back whatever comes next until
+    /// then (Nagle): a payload after its header, the first request after the handshake's last
+    /// message, a request after a notification. The option does not stick. Only the middle of a
+    /// long message needs none: there, full segments keep coming.
     fn acknowledge_now(&self) {
         if let Transport::Tcp(stream) = &self.transport {
             // A socket that fails this fails its next read, which reports it.
@@ -350,7 +359,9 @@ impl<S: Service> Driver<S> {
     #[inline]
     pub fn keep(&mut self, lent: &mut Lent<'_, S>) {
         if !lent.out.is_empty() {
-            self.session.connection_mut().keep(&mut output(lent.out, lent.rules, lent.now));
+            self.session
+                .connection_mut()
+                .keep(&mut output(lent.out, lent.rules, lent.now));
         }
     }
 
@@ -411,10 +422,19 @@ impl<S: Service> Driver<S> {
 
     fn trace_io(&self, what: &'static str, bytes: usize) {
         let peer = self.session.peer();
-        trace!(id = peer.id, peer = peer.address.map(tracing::field::display), bytes, "{what}");
+        trace!(
+            id = peer.id,
+            peer = peer.address.map(tracing::field::display),
+            bytes,
+            "{what}"
+        );
     }
 }
 
 fn output<'a>(out: &'a mut Vec<u8>, rules: &'a Rules, now: Instant) -> Output<'a> {
-    Output { out, limits: &rules.limits, now }
+    Output {
+        out,
+        limits: &rules.limits,
+        now,
+    }
 }

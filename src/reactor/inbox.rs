@@ -22,14 +22,21 @@ impl Inbox {
     /// An empty inbox behind `waker`.
     #[must_use]
     pub fn new(waker: Waker, stats: Arc<Stats>) -> Self {
-        Self { completions: Mutex::default(), waker, stats }
+        Self {
+            completions: Mutex::default(),
+            waker,
+            stats,
+        }
     }
 
     /// Puts a finished job in. Its answer counts as a client's buffer until it is taken out.
     pub fn push(&self, completion: Completion) {
         let bytes = completion.answer.capacity();
         self.stats.buffer_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let mut completions = self.completions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut completions = self
+            .completions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         completions.push(completion);
         drop(completions);
         self.wake();
@@ -37,9 +44,15 @@ impl Inbox {
 
     /// Takes everything out.
     pub fn take(&self) -> Vec<Completion> {
-        let mut completions = self.completions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut completions = self
+            .completions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let all = mem::take(&mut *completions);
-        let bytes = all.iter().map(|completion| completion.answer.capacity()).sum();
+        let bytes = all
+            .iter()
+            .map(|completion| completion.answer.capacity())
+            .sum();
         self.stats.buffer_bytes.fetch_sub(bytes, Ordering::Relaxed);
         all
     }

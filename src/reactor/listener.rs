@@ -39,12 +39,12 @@ impl Socket {
 
     fn accept(&self) -> io::Result<(Transport, Option<SocketAddr>)> {
         match self {
-            Self::Tcp(listener) => {
-                listener.accept().map(|(stream, peer)| (Transport::Tcp(stream), Some(peer)))
-            }
-            Self::Unix(listener) => {
-                listener.accept().map(|(stream, _)| (Transport::Unix(stream), None))
-            }
+            Self::Tcp(listener) => listener
+                .accept()
+                .map(|(stream, peer)| (Transport::Tcp(stream), Some(peer))),
+            Self::Unix(listener) => listener
+                .accept()
+                .map(|(stream, _)| (Transport::Unix(stream), None)),
         }
     }
 }
@@ -80,7 +80,10 @@ impl Listener {
     /// Of a registered socket. There may be connections from before.
     #[must_use]
     pub fn new(socket: Socket) -> Self {
-        Self { socket, state: State::Ready }
+        Self {
+            socket,
+            state: State::Ready,
+        }
     }
 
     /// An edge: somebody waits.

@@ -27,7 +27,16 @@ impl Lists {
     /// `lists` empty lists.
     #[must_use]
     pub fn new(lists: usize) -> Self {
-        Self { ends: vec![Ends { first: NIL, last: NIL }; lists], nodes: Vec::new() }
+        Self {
+            ends: vec![
+                Ends {
+                    first: NIL,
+                    last: NIL
+                };
+                lists
+            ],
+            nodes: Vec::new(),
+        }
     }
 
     /// The list that the slot is in.
@@ -49,7 +58,14 @@ impl Lists {
     pub fn push(&mut self, list: usize, slot: usize) {
         debug_assert_eq!(self.list_of(slot), None);
         if self.nodes.len() <= slot {
-            self.nodes.resize(slot + 1, Node { list: NIL, previous: NIL, next: NIL });
+            self.nodes.resize(
+                slot + 1,
+                Node {
+                    list: NIL,
+                    previous: NIL,
+                    next: NIL,
+                },
+            );
         }
         let ends = &mut self.ends[list];
         let previous = std::mem::replace(&mut ends.last, slot as u32);
@@ -58,12 +74,18 @@ impl Lists {
         } else {
             self.nodes[previous as usize].next = slot as u32;
         }
-        self.nodes[slot] = Node { list: list as u32, previous, next: NIL };
+        self.nodes[slot] = Node {
+            list: list as u32,
+            previous,
+            next: NIL,
+        };
     }
 
     /// Takes a slot out of its list, if it is in any.
     pub fn remove(&mut self, slot: usize) {
-        let Some(list) = self.list_of(slot) else { return };
+        let Some(list) = self.list_of(slot) else {
+            return;
+        };
         let node = self.nodes[slot];
         match node.previous {
             NIL => self.ends[list].first = node.next,

@@ -48,8 +48,11 @@ use timers::Wheel;
 use token::{Key, Source};
 use workers::{Completion, Workers};
 
-/// The slab keeps its free list in what the entry leaves unused, as an `Option` would.
-const _: () = assert!(size_of::<Option<Driver<Echo>>>() + 8 <= CONNECTION_BYTES_MAX);
+/// The slab keeps its free list in what the entry leaves unused, as an `Option` would. In debug
+/// builds mio adds a field of its own to each socket.
+const _: () = assert!(
+    cfg!(debug_assertions) || size_of::<Option<Driver<Echo>>>() + 8 <= CONNECTION_BYTES_MAX
+);
 
 /// What the reactors of one server share, beside the rules.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +116,10 @@ impl<S: Service> Reactor<S> {
             rules,
             out: Vec::new(),
             pool: Pool::default(),
-            jobs: Jobs { taken: Vec::new(), room: JOBS_QUEUED_MAX },
+            jobs: Jobs {
+                taken: Vec::new(),
+                room: JOBS_QUEUED_MAX,
+            },
             entropy: random_bytes,
             registry: registry.try_clone()?,
             moved: Moved::default(),
@@ -173,7 +179,9 @@ impl<S: Service> Reactor<S> {
         } else {
             let rests = self.listeners.iter().filter_map(Listener::rests_until);
             let deadlines = rests.chain(self.wheel.next()).chain(self.drain_deadline);
-            deadlines.min().map(|next| next.saturating_duration_since(Instant::now()))
+            deadlines
+                .min()
+                .map(|next| next.saturating_duration_since(Instant::now()))
         };
         match self.poll.poll(events, timeout) {
             Ok(()) => {}
@@ -206,7 +214,9 @@ impl<S: Service> Reactor<S> {
 
     fn run_ready(&mut self) {
         for _ in 0..self.ready.len() {
-            let Some(slot) = self.ready.pop_front() else { break };
+            let Some(slot) = self.ready.pop_front() else {
+                break;
+            };
             match self.drivers.get_mut(slot) {
                 Some(driver) if driver.queued => driver.queued = false,
                 _ => continue,
@@ -219,7 +229,9 @@ impl<S: Service> Reactor<S> {
     /// reads and writes, and what that led to is noted.
     #[inline]
     fn drive(&mut self, slot: usize, first: impl FnOnce(&mut Session<S>, &mut Lent<'_, S>)) {
-        let Some(driver) = self.drivers.get_mut(slot) else { return };
+        let Some(driver) = self.drivers.get_mut(slot) else {
+            return;
+        };
         if let Phase::Closed(_) = driver.session.connection().phase() {
             return;
         }
@@ -257,12 +269,19 @@ impl<S: Service> Reactor<S> {
         if self.kit.jobs.taken.is_empty() {
             return;
         }
-        let Some(key) = self.drivers.get(slot).map(|driver| driver.key(slot)) else { return };
+        let Some(key) = self.drivers.get(slot).map(|driver| driver.key(slot)) else {
+            return;
+        };
         for job in self.kit.jobs.taken.drain(..) {
             if let Err(job) = self.workers.submit(key, job) {
                 warn!("no thread for work that would block: such a request fails");
                 let (tag, input_bytes, answer) = (job.tag, job.input_bytes, job.if_panicked);
-                self.inbox.push(Completion { key, tag, input_bytes, answer });
+                self.inbox.push(Completion {
+                    key,
+                    tag,
+                    input_bytes,
+                    answer,
+                });
             }
         }
     }
@@ -277,7 +296,10 @@ impl<S: Service> Reactor<S> {
         }
         stats.buffer_bytes.fetch_add(after - before, Relaxed);
         while stats.buffer_bytes.load(Relaxed) > max {
-            let sizes = self.drivers.iter().map(|(slot, driver)| (driver.session.held(), slot));
+            let sizes = self
+                .drivers
+                .iter()
+                .map(|(slot, driver)| (driver.session.held(), slot));
             match sizes.max() {
                 Some((1.., slot)) => self.drive(slot, |session, _| {
                     session.end(CloseReason::BufferMemory);
@@ -291,14 +313,25 @@ impl<S: Service> Reactor<S> {
         for completion in self.inbox.take() {
             self.kit.jobs.room += 1;
             self.kit.rules.stats.jobs.fetch_add(1, Relaxed);
-            let Completion { key, tag, input_bytes, answer } = completion;
+            let Completion {
+                key,
+                tag,
+                input_bytes,
+                answer,
+            } = completion;
             let Some(driver) = tenant(&mut self.drivers, key) else {
-                self.kit.rules.stats.buffer_bytes.fetch_sub(input_bytes, Relaxed);
+                self.kit
+                    .rules
+                    .stats
+                    .buffer_bytes
+                    .fetch_sub(input_bytes, Relaxed);
                 continue;
             };
             let held = driver.session.held();
             let (mut lent, _) = self.kit.lend();
-            driver.session.completed(tag, input_bytes, answer, &mut lent);
+            driver
+                .session
+                .completed(tag, input_bytes, answer, &mut lent);
             driver.keep(&mut lent);
             let holds = driver.session.held();
             self.grown.push(key.slot);
@@ -323,11 +356,17 @@ impl<S: Service> Reactor<S> {
             self.drive(slot, |session, lent| session.on_deadline(lent));
         }
         for listener in &mut self.listeners {
-            if listener.rests_until().is_some_and(|until| until <= self.kit.now) {
+            if listener
+                .rests_until()
+                .is_some_and(|until| until <= self.kit.now)
+            {
                 listener.resume();
             }
         }
-        if self.drain_deadline.is_some_and(|deadline| deadline <= self.kit.now) {
+        if self
+            .drain_deadline
+            .is_some_and(|deadline| deadline <= self.kit.now)
+        {
             self.abort();
         }
     }
@@ -347,7 +386,9 @@ impl<S: Service> Reactor<S> {
             // Dropping the socket would do it, too; but mio asks for it.
             let _ = self.kit.registry.deregister(driver.source());
             let stats = &self.kit.rules.stats;
-            stats.buffer_bytes.fetch_sub(driver.session.connection().capacity(), Relaxed);
+            stats
+                .buffer_bytes
+                .fetch_sub(driver.session.connection().capacity(), Relaxed);
             stats.open.fetch_sub(1, Relaxed);
             stats.closed(reason);
             self.wheel.cancel(slot);
@@ -386,7 +427,11 @@ impl<S: Service> Reactor<S> {
         let rules = Arc::clone(&self.kit.rules);
         let stats = &rules.stats;
         let full = stats.open.fetch_add(1, Relaxed) >= rules.limits.connections_max;
-        let accepted = if full { Accepted::Exhausted } else { listener.accept() };
+        let accepted = if full {
+            Accepted::Exhausted
+        } else {
+            listener.accept()
+        };
         if let Accepted::One(transport, peer) = accepted {
             self.warned = false;
             stats.accepted.fetch_add(1, Relaxed);
@@ -405,12 +450,24 @@ impl<S: Service> Reactor<S> {
             }
             Accepted::Exhausted => {
                 if listener.rest(self.kit.now) {
-                    let rests = if full { &stats.rests_full } else { &stats.rests_exhausted };
+                    let rests = if full {
+                        &stats.rests_full
+                    } else {
+                        &stats.rests_exhausted
+                    };
                     rests.fetch_add(1, Relaxed);
                 }
                 if !std::mem::replace(&mut self.warned, true) {
-                    let why = if full { "max-connections" } else { "descriptors or memory" };
-                    warn!(open = stats.open.load(Relaxed), limit = why, "nobody can be let in");
+                    let why = if full {
+                        "max-connections"
+                    } else {
+                        "descriptors or memory"
+                    };
+                    warn!(
+                        open = stats.open.load(Relaxed),
+                        limit = why,
+                        "nobody can be let in"
+                    );
                 }
             }
             Accepted::NoneWaits | Accepted::One(..) => {}
@@ -426,11 +483,16 @@ impl<S: Service> Reactor<S> {
         let strange = !matches!(rules.handshake, HandshakeRules::None);
         if strange && !self.make_room_for_a_stranger() {
             rules.stats.strangers.fetch_sub(1, Relaxed);
-            return Err(io::Error::other("other reactors hold all places for strangers"));
+            return Err(io::Error::other(
+                "other reactors hold all places for strangers",
+            ));
         }
         let (mut lent, rest) = self.kit.lend();
         let session = Session::open(id, address, &mut lent);
-        let key = Key { slot, generation: id as u32 };
+        let key = Key {
+            slot,
+            generation: id as u32,
+        };
         match Driver::new(transport, key, rest.registry(), session) {
             Ok(driver) => self.drivers.insert(driver),
             Err(error) => {
@@ -457,7 +519,9 @@ impl<S: Service> Reactor<S> {
         }
         let oldest = self.strangers.first(0);
         if let Some(oldest) = oldest {
-            self.drive(oldest, |session, _| session.end(CloseReason::StrangerEvicted));
+            self.drive(oldest, |session, _| {
+                session.end(CloseReason::StrangerEvicted)
+            });
         }
         oldest.is_some()
     }
@@ -521,7 +585,9 @@ impl<S: Service> Reactor<S> {
 }
 
 fn tenant<S: Service>(drivers: &mut Slab<Driver<S>>, key: Key) -> Option<&mut Driver<S>> {
-    drivers.get_mut(key.slot).filter(|driver| driver.key(key.slot) == key)
+    drivers
+        .get_mut(key.slot)
+        .filter(|driver| driver.key(key.slot) == key)
 }
 
 fn enqueue<S: Service>(ready: &mut VecDeque<usize>, driver: &mut Driver<S>, slot: usize) {

@@ -34,7 +34,12 @@ impl Wheel {
     /// An empty wheel.
     #[must_use]
     pub fn new(start: Instant) -> Self {
-        Self { lists: Lists::new(SLOTS), occupied: [0; WORDS], start, fired: 0 }
+        Self {
+            lists: Lists::new(SLOTS),
+            occupied: [0; WORDS],
+            start,
+            fired: 0,
+        }
     }
 
     /// Has `slot` fire at `deadline` at the latest, or leaves it where it fires before.
@@ -42,7 +47,9 @@ impl Wheel {
         let since = deadline.saturating_duration_since(self.start);
         let tick = since.as_nanos().div_ceil(SLOT.as_nanos());
         let last = self.fired + SLOTS as u64 - 1;
-        let tick = u64::try_from(tick).unwrap_or(u64::MAX).clamp(self.fired + 1, last);
+        let tick = u64::try_from(tick)
+            .unwrap_or(u64::MAX)
+            .clamp(self.fired + 1, last);
         let place = place(tick);
         if let Some(present) = self.lists.list_of(slot) {
             if self.distance(present) <= self.distance(place) {
@@ -183,7 +190,10 @@ mod tests {
             wheel.schedule(2, now + ms(3001));
             wheel.cancel(1);
             let next = wheel.next().expect("is scheduled");
-            assert!(next >= now + ms(3001) && next <= now + ms(3016), "round {round}");
+            assert!(
+                next >= now + ms(3001) && next <= now + ms(3016),
+                "round {round}"
+            );
             assert_eq!(fire(&mut wheel, next), [2]);
             now = next + ms(100 + round);
             assert_eq!(wheel.pop(now), None);

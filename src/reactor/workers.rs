@@ -46,7 +46,9 @@ struct Queue {
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").field("jobs", &self.jobs.len()).finish_non_exhaustive()
+        f.debug_struct("Queue")
+            .field("jobs", &self.jobs.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,8 +57,16 @@ impl Workers {
     #[must_use]
     pub fn new(threads_max: usize, inbox: Arc<Inbox>) -> Self {
         let queue = Mutex::default();
-        let shared = Arc::new(Shared { queue, ready: Condvar::new(), inbox });
-        Self { shared, threads: 0, threads_max }
+        let shared = Arc::new(Shared {
+            queue,
+            ready: Condvar::new(),
+            inbox,
+        });
+        Self {
+            shared,
+            threads: 0,
+            threads_max,
+        }
     }
 
     /// Hands a job over. How many may wait is the reactor's to bound.
@@ -68,7 +78,10 @@ impl Workers {
         if short && self.threads < self.threads_max {
             let shared = Arc::clone(&self.shared);
             let name = format!("gateloop-worker-{}", self.threads);
-            match thread::Builder::new().name(name).spawn(move || shared.work()) {
+            match thread::Builder::new()
+                .name(name)
+                .spawn(move || shared.work())
+            {
                 Ok(_) => self.threads += 1,
                 Err(_) if self.threads == 0 => return Err(job),
                 Err(_) => {}
@@ -101,9 +114,19 @@ impl Shared {
 
     fn work(&self) {
         while let Some((key, job)) = self.next() {
-            let Deferred { tag, input_bytes, run, if_panicked } = job;
+            let Deferred {
+                tag,
+                input_bytes,
+                run,
+                if_panicked,
+            } = job;
             let answer = panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(if_panicked);
-            self.inbox.push(Completion { key, tag, input_bytes, answer });
+            self.inbox.push(Completion {
+                key,
+                tag,
+                input_bytes,
+                answer,
+            });
         }
     }
 
@@ -117,7 +140,10 @@ impl Shared {
                 return Some(job);
             }
             queue.idle += 1;
-            queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .ready
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
             queue.idle -= 1;
         }
     }

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::protocol::{Digest, Message};
-pub use replies::{Full, Jobs, Replies, TooManyDeferred};
 pub use echo::Echo;
+pub use replies::{Full, Jobs, Replies, TooManyDeferred};
 
 /// What the conversation does after a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

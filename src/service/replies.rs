@@ -71,7 +71,9 @@ impl Replies<'_> {
     /// # Errors
     /// [`Full`] if there is none.
     pub fn send(&mut self, message: &[u8]) -> Result<(), Full> {
-        self.connection.send(message, &mut self.io).map_err(|taken| Full { taken })
+        self.connection
+            .send(message, &mut self.io)
+            .map_err(|taken| Full { taken })
     }
 
     /// Begins one long message of `len` bytes: what follows by [`send`](Self::send) or
@@ -81,7 +83,9 @@ impl Replies<'_> {
     /// # Errors
     /// [`Full`] if there is no room to begin.
     pub fn begin(&mut self, len: u64) -> Result<(), Full> {
-        self.connection.begin(len, &mut self.io).map_err(|taken| Full { taken })
+        self.connection
+            .begin(len, &mut self.io)
+            .map_err(|taken| Full { taken })
     }
 
     /// Has a job done elsewhere; its answer comes through

@@ -12,17 +12,19 @@ use crate::error::ProtocolError;
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     /// How much of the front line has been searched for its end. Without it, a line that comes
-    /// one byte at a time would cost the square of its length.
-    searched: usize,
+    /// one byte at a time would cost the square of its length. Beyond four GiB the rest is searched
+    /// again, which is only slow; half a word matters, as every idle client holds one.
+    searched: u32,
 }
 
 impl Framing for Lines {
     #[inline]
     fn decode(&mut self, bytes: &[u8], eof: bool, max: usize) -> Result<Decoded, ProtocolError> {
-        let unsearched = bytes.get(self.searched..).unwrap_or_default();
+        let searched = self.searched as usize;
+        let unsearched = bytes.get(searched..).unwrap_or_default();
         let (line, wire) = match memchr::memchr(b'\n', unsearched) {
             Some(at) => {
-                let end = self.searched.saturating_add(at);
+                let end = searched.saturating_add(at);
                 let line = bytes.get(..end).unwrap_or_default();
                 (
                     line.strip_suffix(b"\r").unwrap_or(line),
@@ -31,7 +33,7 @@ impl Framing for Lines {
             }
             None if eof && !bytes.is_empty() => (bytes, bytes.len()),
             None => {
-                self.searched = bytes.len();
+                self.searched = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 // A `\r` at the very end may turn out not to belong to the payload.
                 let least = bytes.strip_suffix(b"\r").unwrap_or(bytes).len();
                 return within(least, max).map(|()| Decoded::Incomplete);

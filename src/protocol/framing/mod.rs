@@ -45,12 +45,7 @@ pub trait Framing {
     ///
     /// # Errors
     /// A length that is negative or over `max`, judged at the header, before it is waited for.
-    fn decode(
-        &mut self,
-        bytes: &[u8],
-        eof: bool,
-        max: usize,
-    ) -> Result<Decoded, ProtocolError>;
+    fn decode(&mut self, bytes: &[u8], eof: bool, max: usize) -> Result<Decoded, ProtocolError>;
 
     /// Appends what precedes a payload of `len` bytes.
     fn encode_header(&self, len: usize, out: &mut Vec<u8>);
@@ -135,12 +130,7 @@ impl AnyFraming {
 
 impl Framing for AnyFraming {
     #[inline]
-    fn decode(
-        &mut self,
-        bytes: &[u8],
-        eof: bool,
-        max: usize,
-    ) -> Result<Decoded, ProtocolError> {
+    fn decode(&mut self, bytes: &[u8], eof: bool, max: usize) -> Result<Decoded, ProtocolError> {
         match self {
             Self::LengthPrefix(framing) => framing.decode(bytes, eof, max),
             Self::Lines(framing) => framing.decode(bytes, eof, max),

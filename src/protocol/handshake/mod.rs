@@ -66,11 +66,7 @@ pub enum AnyHandshake {
 impl AnyHandshake {
     /// The serving side; `None` where there is nothing to prove. What it has to say first is
     /// appended to `out`.
-    pub fn accept(
-        rules: &HandshakeRules,
-        entropy: Entropy<'_>,
-        out: &mut Vec<u8>,
-    ) -> Option<Self> {
+    pub fn accept(rules: &HandshakeRules, entropy: Entropy<'_>, out: &mut Vec<u8>) -> Option<Self> {
         match rules {
             HandshakeRules::None => None,
             HandshakeRules::Mutual(rules) => {

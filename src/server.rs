@@ -1,0 +1,261 @@
+//! A server: from a [`Config`] to bound sockets to running reactors, and to its end.
+
+mod sockets;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+use std::{io, thread};
+
+use tracing::{info, warn};
+
+use crate::address::Address;
+use crate::limits::{BACKLOG, Limits, REACTORS_MAX};
+use crate::penalties::Penalties;
+use crate::protocol::{FramingKind, HandshakeRules};
+use crate::reactor::{Common, Inbox, Reactor, Stop, StopFlag};
+use crate::service::Service;
+use crate::session::Rules;
+use crate::stats::Stats;
+use sockets::Bound;
+
+/// What a server is made of, beside its service.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen. Port 0 takes a free one.
+    pub listen: Vec<Address>,
+    /// Who may speak.
+    pub handshake: HandshakeRules,
+    /// Where a message ends.
+    pub framing: FramingKind,
+    /// Every bound.
+    pub limits: Limits,
+    /// Threads that serve, each with an event loop of its own.
+    pub reactors: usize,
+    /// The kernel's queue of connections that wait to be accepted.
+    pub backlog: u32,
+    /// Whether the handshake `none` is allowed on addresses that other machines can reach.
+    pub insecure: bool,
+}
+
+impl Config {
+    /// One reactor on `127.0.0.1:9090` with the default limits.
+    #[must_use]
+    pub fn new(handshake: HandshakeRules) -> Self {
+        Self {
+            listen: vec![Address::Tcp(([127, 0, 0, 1], 9090).into())],
+            handshake,
+            framing: FramingKind::default(),
+            limits: Limits::default(),
+            reactors: 1,
+            backlog: BACKLOG,
+            insecure: false,
+        }
+    }
+}
+
+/// Why a server could not be made. Its text is one line for the operator.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The configuration contradicts itself.
+    Config(String),
+    /// An address could not be listened on.
+    Listen(Address, io::Error),
+    /// The system refused what every reactor needs.
+    System(io::Error),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(why) => f.write_str(why),
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "cannot listen on {address}: it is in use by another process"
+                )
+            }
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::System(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// A server whose sockets are bound: clients can connect, and are served once it runs.
+pub struct Server<S: Service> {
+    reactors: Vec<Reactor<S>>,
+    rules: Arc<Rules>,
+    stop: StopHandle,
+    bound: Bound,
+}
+
+/// Stops a server from any thread.
+#[derive(Clone, Debug)]
+pub struct StopHandle {
+    flag: Arc<StopFlag>,
+    inboxes: Arc<[Arc<Inbox>]>,
+}
+
+impl StopHandle {
+    /// Lets the server answer what has arrived, and then leave; at its drain time-out it leaves
+    /// whatever is left.
+    pub fn drain(&self) {
+        self.give(Stop::Drain);
+    }
+
+    /// Has the server leave at once, cutting everybody off.
+    pub fn abort(&self) {
+        self.give(Stop::Abort);
+    }
+
+    fn give(&self, order: Stop) {
+        self.flag.give(order);
+        self.inboxes.iter().for_each(|inbox| inbox.wake());
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Connections that were cut off with something undelivered.
+    pub cut: usize,
+}
+
+impl<S: Service> Server<S> {
+    /// Checks the configuration and binds every address.
+    ///
+    /// # Errors
+    /// [`BindError`], with nothing left bound.
+    pub fn bind(config: Config, service: S) -> Result<Self, BindError> {
+        check(&config)?;
+        let mut bound = sockets::bind(&config)?;
+        let rules = Arc::new(Rules {
+            handshake: config.handshake,
+            framing: config.framing,
+            limits: config.limits,
+            penalties: Penalties::default(),
+            stats: Arc::default(),
+            epoch: Instant::now(),
+        });
+        let common = Common::default();
+        let mut reactors = Vec::new();
+        for sockets in bound.take_sockets() {
+            let (rules, common) = (Arc::clone(&rules), common.clone());
+            let reactor = Reactor::new(sockets, service.clone(), rules, common);
+            reactors.push(reactor.map_err(BindError::System)?);
+        }
+        let inboxes = reactors
+            .iter()
+            .map(|reactor| Arc::clone(reactor.inbox()))
+            .collect();
+        let stop = StopHandle {
+            flag: common.stop,
+            inboxes,
+        };
+        Ok(Self {
+            reactors,
+            rules,
+            stop,
+            bound,
+        })
+    }
+
+    /// The bound addresses, with their real ports, in the order of [`Config::listen`].
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        self.bound.addresses()
+    }
+
+    /// Stops this server.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// What this server counts.
+    #[must_use]
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.rules.stats)
+    }
+
+    /// Serves until it is stopped.
+    ///
+    /// # Errors
+    /// If a reactor's poll fails for good, or the system refuses a thread.
+    ///
+    /// # Panics
+    /// If a reactor did.
+    pub fn run(self) -> io::Result<Outcome> {
+        let Self {
+            reactors,
+            rules,
+            stop,
+            bound,
+        } = self;
+        let results: Vec<io::Result<()>> = thread::scope(|scope| {
+            let mut reactors = reactors.into_iter();
+            let first = reactors.next();
+            let others: Vec<_> = reactors
+                .enumerate()
+                .map(|(n, reactor)| {
+                    let stop = stop.clone();
+                    let name = format!("gateloop-reactor-{}", n + 1);
+                    let run = move || stop_all_on_error(&stop, reactor);
+                    thread::Builder::new().name(name).spawn_scoped(scope, run)
+                })
+                .collect();
+            let first = first.map(|reactor| stop_all_on_error(&stop, reactor));
+            let others = others.into_iter().map(|thread| match thread?.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            first.into_iter().chain(others).collect()
+        });
+        drop(bound);
+        results.into_iter().collect::<io::Result<()>>()?;
+        let cut = stop.flag.cuts();
+        if cut > 0 {
+            warn!(
+                cut,
+                "stopped; connections were cut off with something undelivered"
+            );
+        } else {
+            info!(accepted = rules.stats.accepted.load(Relaxed), "stopped");
+        }
+        Ok(Outcome { cut })
+    }
+}
+
+/// A server is its reactors together: where one fails, the others do not go on alone.
+fn stop_all_on_error<S: Service>(stop: &StopHandle, reactor: Reactor<S>) -> io::Result<()> {
+    let result = reactor.run();
+    if result.is_err() {
+        stop.drain();
+    }
+    result
+}
+
+fn check(config: &Config) -> Result<(), BindError> {
+    let refuse = |why: String| Err(BindError::Config(why));
+    if config.listen.is_empty() {
+        return refuse("no address to listen on".into());
+    }
+    if !(1..=REACTORS_MAX).contains(&config.reactors) {
+        return refuse(format!("reactors must be from 1 to {REACTORS_MAX}"));
+    }
+    if let Err(why) = config.limits.check() {
+        return refuse(why);
+    }
+    let open = config.listen.iter().find(|address| !address.is_local());
+    match (&config.handshake, open) {
+        (HandshakeRules::None, Some(address)) if !config.insecure => refuse(format!(
+            "handshake none on {address} would let everybody in: choose a loopback address or a \
+             Unix socket, or say --insecure"
+        )),
+        _ => Ok(()),
+    }
+}

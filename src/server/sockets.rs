@@ -1,0 +1,173 @@
+//! Binds a server's addresses: every reactor its own socket for TCP, one shared socket for Unix.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
+
+use super::{BindError, Config};
+use crate::address::Address;
+use crate::reactor::Socket;
+
+/// What was bound, and what must be tidied up for it at the end.
+#[derive(Debug)]
+pub(super) struct Bound {
+    addresses: Vec<Address>,
+    /// For each reactor, a socket an address.
+    sockets: Vec<Vec<Socket>>,
+    _files: Vec<SocketFile>,
+}
+
+impl Bound {
+    pub(super) fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    pub(super) fn take_sockets(&mut self) -> Vec<Vec<Socket>> {
+        std::mem::take(&mut self.sockets)
+    }
+}
+
+pub(super) fn bind(config: &Config) -> Result<Bound, BindError> {
+    let mut addresses = Vec::new();
+    let mut files = Vec::new();
+    let mut sockets: Vec<Vec<Socket>> = (0..config.reactors).map(|_| Vec::new()).collect();
+    for address in &config.listen {
+        let refused = |error| BindError::Listen(address.clone(), error);
+        let (bound, of_address) = match address {
+            Address::Tcp(wanted) => {
+                let (bound, listeners) = bind_tcp(*wanted, config).map_err(refused)?;
+                (Address::Tcp(bound), listeners)
+            }
+            Address::Unix(path) => {
+                let (file, listeners) = bind_unix(path, config).map_err(refused)?;
+                files.push(file);
+                (address.clone(), listeners)
+            }
+        };
+        addresses.push(bound);
+        for (of_reactor, socket) in sockets.iter_mut().zip(of_address) {
+            of_reactor.push(socket);
+        }
+    }
+    Ok(Bound {
+        addresses,
+        sockets,
+        _files: files,
+    })
+}
+
+/// The first socket binds without SO_REUSEPORT, so that a second server on the same port is told
+/// so; then it allows siblings, which bind the address that it got.
+fn bind_tcp(wanted: SocketAddr, config: &Config) -> io::Result<(SocketAddr, Vec<Socket>)> {
+    let first = tcp_socket(wanted)?;
+    first.bind(&wanted.into())?;
+    let bound = first
+        .local_addr()?
+        .as_socket()
+        .ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let mut listeners = vec![first];
+    if config.reactors > 1 {
+        listeners[0].set_reuse_port(true)?;
+        for _ in 1..config.reactors {
+            let sibling = tcp_socket(bound)?;
+            sibling.set_reuse_port(true)?;
+            sibling.bind(&bound.into())?;
+            listeners.push(sibling);
+        }
+    }
+    let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
+    let sockets = listeners.into_iter().map(|listener| {
+        listener.listen(backlog)?;
+        Ok(Socket::Tcp(mio::net::TcpListener::from_std(
+            listener.into(),
+        )))
+    });
+    Ok((bound, sockets.collect::<io::Result<_>>()?))
+}
+
+/// The options that Linux hands on from a listener to what it accepts are set here, once.
+fn tcp_socket(address: SocketAddr) -> io::Result<RawSocket> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Nobody can connect before `listen`, and by then only the owner may.
+fn bind_unix(path: &Path, config: &Config) -> io::Result<(SocketFile, Vec<Socket>)> {
+    remove_stale(path)?;
+    let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::of(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
+    let listener = UnixListener::from(socket);
+    let clones = (0..config.reactors).map(|_| {
+        Ok(Socket::Unix(mio::net::UnixListener::from_std(
+            listener.try_clone()?,
+        )))
+    });
+    Ok((file, clones.collect::<io::Result<_>>()?))
+}
+
+/// Removes a socket file that nobody listens on any more, and nothing else.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => return Err(io::Error::other("the file exists and is not a socket")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let probe = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A listener whose backlog is full answers at once that this would block: it is alive.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(()) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::ErrorKind::AddrInUse.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A Unix socket's file, removed at the end if it is still the one that was made here.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.into(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if Self::of(&self.path)
+            .is_ok_and(|now| (now.device, now.inode) == (self.device, self.inode))
+        {
+            // Whoever cannot remove it leaves a stale file, which the next start replaces.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
