@@ -1,0 +1,126 @@
+//! `gateloop call`: one JSON-RPC request, and its result on standard output.
+
+use std::io;
+
+use gateloop::address::Address;
+use gateloop::client::{Client, Config};
+use gateloop::limits::MESSAGE_BYTES_MAX;
+use gateloop::protocol::FramingKind;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use super::units::Time;
+use super::{Failure, key, say};
+
+/// Those that tell where an answer ends.
+const FRAMINGS: [FramingKind; 2] = [FramingKind::I32Be, FramingKind::Lines];
+
+const AFTER_HELP: &str = "\
+Prints the result as JSON. The key is read from --authkey-file or the variable GATELOOP_AUTHKEY.
+
+Exit codes: 0 there is a result, 1 an error was answered or there was no answer, 2 wrong usage.
+
+Example:
+  gateloop call 127.0.0.1:9090 ping --authkey-file key";
+
+/// Call a method of a running server
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Call {
+    /// HOST:PORT or unix:PATH of the server
+    address: Address,
+    /// The method's name
+    method: String,
+    /// Its parameters: a JSON array or object, or `-` to read that from standard input
+    #[arg(value_name = "JSON")]
+    params: Option<String>,
+    /// How long to wait for the connection, then for the answer
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    timeout: Time,
+    /// Where a message ends
+    #[arg(long, value_parser = super::framing(FRAMINGS), default_value_t)]
+    framing: FramingKind,
+    #[command(flatten)]
+    handshake: key::HandshakeArgs,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    jsonrpc: &'static str,
+    id: u8,
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Response<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<ErrorObject<'a>>,
+}
+
+/// A member that is there, `null` too: that is a result like any other.
+fn present<'de, D: Deserializer<'de>>(member: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(member).map(Some)
+}
+
+#[derive(Deserialize)]
+struct ErrorObject<'a> {
+    code: i64,
+    message: String,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+pub(super) fn run(args: &Call) -> Result<(), Failure> {
+    let params = args.params.as_deref().map(params).transpose()?;
+    let request = Request { jsonrpc: "2.0", id: 1, method: &args.method, params };
+    let request = serde_json::to_vec(&request).map_err(Failure::failed)?;
+    let config = Config {
+        handshake: args.handshake.client_rules()?,
+        framing: args.framing,
+        timeout: Some(args.timeout.0),
+        message_bytes_max: MESSAGE_BYTES_MAX,
+    };
+    let failed = |error| Failure::failed(format!("{}: {error}", args.address));
+    let mut client = Client::connect(&args.address, config).map_err(failed)?;
+    client.send(&request).map_err(failed)?;
+    match client.recv().map_err(failed)? {
+        Some(answer) => show(&answer),
+        None => Err(Failure::failed(format!("{}: closed without an answer", args.address))),
+    }
+}
+
+/// The parameters as they were typed, in one line: between the tokens of JSON a line break is
+/// as good as a blank, and inside of them there is none.
+fn params(text: &str) -> Result<Box<RawValue>, Failure> {
+    let text = match text {
+        "-" => io::read_to_string(io::stdin())
+            .map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?,
+        text => text.to_string(),
+    };
+    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("the parameters are {why}"));
+    let json: Box<RawValue> = serde_json::from_str(&text.replace(['\n', '\r'], " "))
+        .map_err(|error| wrong(&format!("not JSON: {error}")))?;
+    match json.get().as_bytes().first() {
+        Some(b'[' | b'{') => Ok(json),
+        _ => Err(wrong(&"neither a JSON array nor an object")),
+    }
+}
+
+fn show(answer: &[u8]) -> Result<(), Failure> {
+    let response: Response<'_> = serde_json::from_slice(answer)
+        .map_err(|error| Failure::failed(format!("the answer is not JSON-RPC: {error}")))?;
+    match (response.result, response.error) {
+        (Some(result), None) => say(&format!("{result}\n")),
+        (None, Some(ErrorObject { code, message, data })) => {
+            // Not every server may be trusted with what a terminal does.
+            let message = message.replace(char::is_control, " ");
+            let data = data.map_or(String::new(), |data| format!(": {data}"));
+            Err(Failure::failed(format!("{message} ({code}){data}")))
+        }
+        _ => Err(Failure::failed("the answer is not JSON-RPC: neither a result nor an error")),
+    }
+}

@@ -1,0 +1,144 @@
+//! Where the key comes from: a file, the environment, or, for a server, chance. Never an
+//! argument, which other users of the machine could read.
+
+use std::env;
+use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use gateloop::limits::KEY_BYTES_WARN;
+use gateloop::protocol::handshake::mutual;
+use gateloop::protocol::{Digests, HandshakeRules, Key};
+use zeroize::Zeroizing;
+
+use super::Failure;
+
+/// The variable that holds the key where no file does.
+const VARIABLE: &str = "GATELOOP_AUTHKEY";
+/// Random bytes in a made-up key: 256 bits, as many as the strongest digest in use is wide.
+const MADE_UP_BYTES: usize = 32;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Handshake {
+    /// Both sides prove that they hold the key, as Python's multiprocessing does
+    Mutual,
+    /// No proof: on loopback and Unix sockets, or with --insecure
+    None,
+}
+
+/// The flags of the handshake, the same for both sides.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Handshake")]
+pub(super) struct HandshakeArgs {
+    /// How the two sides prove who they are
+    #[arg(long, value_enum, default_value_t = Handshake::Mutual)]
+    handshake: Handshake,
+    /// Digests that a proof may be made with, separated by commas; Python up to 3.11 speaks md5
+    /// alone
+    #[arg(long, value_name = "NAMES", default_value_t = Digests::default())]
+    digests: Digests,
+    /// A file that holds the key. Without one, the key is the variable GATELOOP_AUTHKEY
+    #[arg(long, value_name = "FILE")]
+    authkey_file: Option<PathBuf>,
+}
+
+/// A key that was made up, as text, to be shown once.
+pub(super) struct MadeUp(pub(super) Zeroizing<String>);
+
+impl HandshakeArgs {
+    /// The serving side's handshake; with it the key, if one had to be made up.
+    pub(super) fn server_rules(&self) -> Result<(HandshakeRules, Option<MadeUp>), Failure> {
+        match self.handshake {
+            Handshake::None => Ok((self.without_key(), None)),
+            Handshake::Mutual => match self.given()? {
+                Some(key) => Ok((self.mutual(&key)?, None)),
+                None => {
+                    let made_up = make_up()?;
+                    Ok((self.mutual(made_up.0.as_bytes())?, Some(made_up)))
+                }
+            },
+        }
+    }
+
+    /// The connecting side's handshake.
+    pub(super) fn client_rules(&self) -> Result<HandshakeRules, Failure> {
+        match self.handshake {
+            Handshake::None => Ok(HandshakeRules::None),
+            Handshake::Mutual => match self.given()? {
+                Some(key) => self.mutual(&key),
+                None => Err(Failure::usage(format!(
+                    "no key: give --authkey-file or {VARIABLE}, or --handshake none"
+                ))),
+            },
+        }
+    }
+
+    fn without_key(&self) -> HandshakeRules {
+        if self.authkey_file.is_some() || env::var_os(VARIABLE).is_some() {
+            tracing::warn!("with --handshake none the key is not used: nobody proves anything");
+        }
+        HandshakeRules::None
+    }
+
+    fn mutual(&self, key: &[u8]) -> Result<HandshakeRules, Failure> {
+        let key = Key::new(key).map_err(Failure::failed)?;
+        Ok(HandshakeRules::Mutual(mutual::Rules::new(key, self.digests)))
+    }
+
+    /// The key that was given, if one was: the file's before the variable's.
+    fn given(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+        let (key, source) = if let Some(path) = &self.authkey_file {
+            (read(path)?, path.display().to_string())
+        } else if let Some(key) = env::var_os(VARIABLE) {
+            (Zeroizing::new(key.into_vec()), VARIABLE.to_string())
+        } else {
+            return Ok(None);
+        };
+        if key.is_empty() {
+            return Err(Failure::failed(format!("{source}: the key is empty")));
+        }
+        if key.len() < KEY_BYTES_WARN {
+            let bytes = key.len();
+            tracing::warn!(source, bytes, "a key this short can be guessed: take 16 bytes or more");
+        }
+        Ok(Some(key))
+    }
+}
+
+/// The key in a file, without the newline that editors and `echo` put at its end.
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut key = Zeroizing::new(Vec::new());
+    let mode = File::open(path).and_then(|mut file| {
+        file.read_to_end(&mut key)?;
+        file.metadata().map(|metadata| metadata.permissions().mode())
+    });
+    let mode = mode.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+    if mode & 0o044 != 0 {
+        let path = path.display();
+        tracing::warn!(%path, "others than its owner can read the key: chmod 600");
+    }
+    if key.ends_with(b"\n") {
+        key.pop();
+        if key.ends_with(b"\r") {
+            key.pop();
+        }
+    }
+    Ok(key)
+}
+
+/// A key nobody can guess, in hexadecimal, so that it can be pasted anywhere.
+fn make_up() -> Result<MadeUp, Failure> {
+    let mut bytes = Zeroizing::new([0; MADE_UP_BYTES]);
+    getrandom::fill(&mut *bytes)
+        .map_err(|error| Failure::failed(format!("no random bytes for a key: {error}")))?;
+    let mut text = Zeroizing::new(String::with_capacity(2 * MADE_UP_BYTES));
+    for byte in &*bytes {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(MadeUp(text))
+}

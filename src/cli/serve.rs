@@ -1,0 +1,148 @@
+//! `gateloop serve`: runs the server until a signal stops it.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use clap::builder::BoolishValueParser;
+use gateloop::address::Address;
+use gateloop::limits;
+use gateloop::protocol::FramingKind;
+use gateloop::server::{Config, Server};
+use gateloop::service::{Echo, Service, rpc::Rpc};
+use zeroize::Zeroizing;
+
+use super::key::MadeUp;
+use super::{Failure, descriptors, key, log, say, signals};
+
+const AFTER_HELP: &str = "\
+Each flag --some-name can also be given as the variable GATELOOP_SOME_NAME or as the key
+some-name of the TOML file that --config names; a flag goes before a variable, a variable before
+the file. Only the key itself is read from nowhere but --authkey-file or GATELOOP_AUTHKEY; with
+neither, one is made up, and printed.
+
+The first SIGTERM or SIGINT answers what has been asked and stops; a second one stops at once.
+
+Exit codes: 0 stopped, 1 failed or had to cut somebody off, 2 wrong usage.
+
+Example:
+  echo 'a key of 16 bytes or more' > key && chmod 600 key
+  gateloop serve --listen 127.0.0.1:9090 --authkey-file key --max-connections 500
+  gateloop call 127.0.0.1:9090 ping --authkey-file key";
+
+/// Run the server
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Serve {
+    /// Where to listen: HOST:PORT or unix:PATH. Can be repeated, or separated by commas
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', default_value = "127.0.0.1:9090")]
+    listen: Vec<Address>,
+    /// What a message means
+    #[arg(long, value_enum, default_value_t = ServiceName::Rpc)]
+    service: ServiceName,
+    /// Where a message ends
+    #[arg(long, value_parser = super::framing(FramingKind::ALL), default_value_t)]
+    framing: FramingKind,
+    /// Event loops, a thread each
+    #[arg(long, value_name = "N", default_value = "1")]
+    reactors: NonZeroUsize,
+    /// The kernel's queue of connections that wait to be accepted
+    #[arg(long, value_name = "N", default_value_t = limits::BACKLOG)]
+    backlog: u32,
+    /// Allow --handshake none on addresses that other machines can reach
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    insecure: bool,
+    /// A TOML file with any of these settings
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How the log is written to standard error; RUST_LOG filters it
+    #[arg(long, value_enum, default_value_t = log::Format::Text)]
+    log_format: log::Format,
+    #[command(flatten)]
+    handshake: key::HandshakeArgs,
+    #[command(flatten)]
+    limits: super::limits::LimitArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ServiceName {
+    /// JSON-RPC 2.0
+    Rpc,
+    /// The same bytes back
+    Echo,
+}
+
+pub(super) fn run(args: &Serve) -> Result<(), Failure> {
+    log::start(args.log_format)?;
+    let mut limits = args.limits.limits();
+    limits.check().map_err(Failure::Usage)?;
+    let reactors = args.reactors.get();
+    descriptors::fit(
+        &mut limits,
+        args.limits.connections_given(),
+        reactors,
+        args.listen.len(),
+    )?;
+    let (handshake, made_up) = args.handshake.server_rules()?;
+    let config = Config {
+        listen: args.listen.clone(),
+        handshake,
+        framing: args.framing,
+        limits,
+        reactors,
+        backlog: args.backlog,
+        insecure: args.insecure,
+    };
+    match args.service {
+        ServiceName::Rpc => serve(config, Rpc::default(), made_up),
+        ServiceName::Echo => serve(config, Echo, made_up),
+    }
+}
+
+fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Result<(), Failure> {
+    let (service_name, handshake) = (service.name(), config.handshake.name());
+    let (framing, reactors, limits) = (config.framing, config.reactors, config.limits.clone());
+    let server = Server::bind(config, service).map_err(Failure::failed)?;
+    signals::watch(server.stop_handle())
+        .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
+    let addresses = server.addresses();
+    if let Some(MadeUp(key)) = made_up {
+        say(&introduction(&key, &addresses[0], framing))?;
+    }
+    for address in addresses {
+        say(&format!("listening on {address}\n"))?;
+    }
+    let listening: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    tracing::info!(?listening, service_name, handshake, %framing, reactors, ?limits, "ready");
+    match server.run().map_err(Failure::failed)?.cut {
+        0 => Ok(()),
+        1 => Err(Failure::failed("1 connection was cut off before it had all that it was owed")),
+        cut => Err(Failure::failed(format!(
+            "{cut} connections were cut off before they had all that they were owed"
+        ))),
+    }
+}
+
+/// What is said once about a made-up key; a script finds it behind `authkey: `.
+fn introduction(key: &str, address: &Address, framing: FramingKind) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(format!(
+        "authkey: {key}\n\
+         It was made up and is another one at every start; --authkey-file or GATELOOP_AUTHKEY \
+         set one to keep.\n"
+    ));
+    // Python's `multiprocessing` knows no other framing.
+    if framing == FramingKind::I32Be {
+        let address = match address {
+            Address::Tcp(address) => format!("({:?}, {})", address.ip().to_string(), address.port()),
+            Address::Unix(path) => format!("{path:?}"),
+        };
+        *text += &format!(
+            "To paste into Python:\n\
+             from multiprocessing.connection import Client; \
+             c = Client({address}, authkey=b\"{key}\"); \
+             c.send_bytes(b'{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}}'); \
+             print(c.recv_bytes())\n"
+        );
+    }
+    text
+}

@@ -1,0 +1,215 @@
+//! What the tests are written in: a server that runs for as long as its handle lives, commands
+//! that are run to their end, and waiting for a condition, always with a deadline.
+
+// Each test file is a crate of its own and uses another part of this one.
+#![allow(dead_code)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a test waits for what should happen at once: long, for a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at a condition that nothing announces.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Waits until `condition` gives a value. Panics with `what` if it does not in time.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        thread::park_timeout(LOOK_AGAIN);
+    }
+}
+
+/// The binary, free of settings that the tests' own environment may hold.
+pub fn gateloop() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateloop"));
+    for (variable, _) in std::env::vars_os() {
+        if variable.as_encoded_bytes().starts_with(b"GATELOOP_") {
+            command.env_remove(variable);
+        }
+    }
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub fn output(command: &mut Command) -> Output {
+    let mut process = Process::start(command);
+    let status = process.wait();
+    Output { status, stdout: process.stdout().into(), stderr: process.stderr().into() }
+}
+
+/// A process whose output is collected. It is killed when this is dropped.
+pub struct Process {
+    child: Child,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = Collected::from(child.stdout.take().expect("a pipe"));
+        let stderr = Collected::from(child.stderr.take().expect("a pipe"));
+        Self { child, stdout, stderr }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(id, signal).expect("a process that can be signalled");
+    }
+
+    /// Waits for its end, after which all of its output is there.
+    pub fn wait(&mut self) -> ExitStatus {
+        let status = eventually("the process ends", || self.child.try_wait().expect("a child"));
+        self.stdout.finish();
+        self.stderr.finish();
+        status
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail for one that has ended, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What comes out of a pipe, collected by a thread so that the pipe never fills.
+struct Collected {
+    text: Arc<Mutex<String>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Collected {
+    fn from(pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let collected = Arc::clone(&text);
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                *collected.lock().expect("no panic") += &(line + "\n");
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    fn text(&self) -> String {
+        self.text.lock().expect("no panic").clone()
+    }
+
+    fn finish(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("no panic");
+        }
+    }
+}
+
+/// A running `gateloop serve`.
+pub struct Serving {
+    pub process: Process,
+    /// The addresses that it says it listens on, such as `127.0.0.1:40123`.
+    pub addresses: Vec<String>,
+}
+
+impl Serving {
+    /// Starts it on a free port of the loopback address, with these arguments besides, and
+    /// waits until it listens.
+    pub fn start(args: &[&str]) -> Self {
+        Self::from_command(gateloop().args(["serve", "--listen", "127.0.0.1:0"]).args(args))
+    }
+
+    /// Starts this command, and waits until it listens and has logged that it is ready.
+    pub fn from_command(command: &mut Command) -> Self {
+        let mut process = Process::start(command);
+        let addresses = eventually("the server is ready", || {
+            if let Ok(Some(status)) = process.child.try_wait() {
+                panic!("it ended with {status}: {}", process.stderr());
+            }
+            let listening: Vec<_> = process
+                .stdout()
+                .lines()
+                .filter_map(|line| line.strip_prefix("listening on ").map(String::from))
+                .collect();
+            process.stderr().contains("ready").then_some(listening)
+        });
+        Self { process, addresses }
+    }
+
+    /// The first of its addresses.
+    pub fn address(&self) -> &str {
+        &self.addresses[0]
+    }
+
+    /// The key that it made up.
+    pub fn made_up_key(&self) -> Option<String> {
+        let stdout = self.process.stdout();
+        stdout.lines().find_map(|line| line.strip_prefix("authkey: ")).map(String::from)
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(mut self) -> Output {
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait();
+        let (stdout, stderr) = (self.process.stdout(), self.process.stderr());
+        Output { status, stdout: stdout.into(), stderr: stderr.into() }
+    }
+}
+
+/// A folder of its own for one test, removed when this is dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// `name` must be the test's own.
+    pub fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.0.join(file)
+    }
+
+    /// Writes a file and gives back its path as text, for a command line.
+    pub fn write(&self, file: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path(file);
+        fs::write(&path, content).expect("a file that can be written");
+        path.into_os_string().into_string().expect("a path in UTF-8")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed lies below target/.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
