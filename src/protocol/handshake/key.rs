@@ -319,4 +319,43 @@ mod tests {
             }
         }
     }
+    /// Computed with Python's `hmac`; the same stand in docs/PROTOCOL.md.
+    #[test]
+    fn the_macs_are_those_of_python() {
+        let hex = |mac: Mac| {
+            mac.iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        let key = Key::new("天王盖地虎").unwrap();
+        let nonce: Vec<u8> = (0..40).collect();
+        let vectors = [
+            (Digest::Md5, "12250341131d824095f54126299db4f3"),
+            (
+                Digest::Sha256,
+                "f088ccf7a37bb26fc6d373eb571411ce61f945f9d5016dc5e331be5b6497c00e",
+            ),
+            (
+                Digest::Sha384,
+                "20072946470d4bdd26fc021edf40bc7e2f58c04ac2f29e2c\
+                 9af37265d234f7697c686fb7c12dd464b26302d37283ab98",
+            ),
+            (
+                Digest::Sha3_256,
+                "5175eccabaad29e64a1b609684bcabfe7f4027a3c821ff6801659b679c11ea11",
+            ),
+            (
+                Digest::Sha3_384,
+                "220cffc1be7291e68f4f3e768433e8bd74f10771550a84fb\
+                 6eaaa2d6b043ef6987842ff9145e1df3ef3addab7d5a8e8a",
+            ),
+        ];
+        for (digest, mac) in vectors {
+            let challenge = [format!("{{{digest}}}").as_bytes(), &nonce].concat();
+            assert_eq!(hex(digest.mac(&key, &challenge)), mac, "{digest}");
+        }
+        let plain: Vec<u8> = (0x40..0x54).collect();
+        let mac = "1e302e7129b742837fc0eb8a3a36ac46";
+        assert_eq!(hex(Digest::Md5.mac(&key, &plain)), mac);
+    }
 }

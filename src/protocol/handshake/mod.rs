@@ -23,8 +23,8 @@ pub enum Step {
     /// Both sides are satisfied: the very next byte belongs to the commands. The digest is the one
     /// with which the peer proved its key.
     Passed(Digest),
-    /// The peer's proof is wrong. The caller decides when to say so, with
-    /// [`AnyHandshake::refuse`], and then ends the connection.
+    /// The peer's proof is wrong. Serving side: the caller decides when to say so, with
+    /// [`AnyHandshake::refuse`], and then ends the connection. Connecting side: it has been said.
     WrongKey,
 }
 

@@ -1,0 +1,268 @@
+//! The document cannot lie: each table and dump of docs/PROTOCOL.md that carries a `vectors` mark
+//! is held against the code.
+
+use std::mem;
+
+use gateloop::error::ProtocolError::{self, KeyRefused, MessageTooLong, NegativeLength};
+use gateloop::limits::MESSAGE_BYTES_MAX;
+use gateloop::protocol::framing::{AnyFraming, Decoded, Framing, FramingKind, LengthPrefix};
+use gateloop::protocol::handshake::mutual::{self, Client, Rules, Server};
+use gateloop::protocol::handshake::{Digest, Key, Step};
+
+const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
+const MARK: &str = "<!-- vectors: ";
+
+// Reading the document.
+
+/// The lines of the table or dump behind a mark.
+fn block(name: &str) -> Vec<&'static str> {
+    let mark = format!("{MARK}{name} -->");
+    let (_, rest) = DOCUMENT
+        .split_once(&mark)
+        .expect("the mark is in the document");
+    let lines = rest.lines().skip_while(|line| line.is_empty());
+    lines.take_while(|line| !line.is_empty()).collect()
+}
+
+/// The rows of a table of `N` columns.
+fn table<const N: usize>(name: &str) -> Vec<[&'static str; N]> {
+    let cells = |row: &'static str| {
+        let cells = row.trim_matches('|').split(" | ").map(str::trim);
+        let cells: Vec<_> = cells.collect();
+        <[&str; N]>::try_from(cells).expect("a cell for each column")
+    };
+    let rows: Vec<_> = block(name).into_iter().skip(2).map(cells).collect();
+    assert!(!rows.is_empty(), "{name} has no rows");
+    rows
+}
+
+/// Bytes written as `68 69` or as `6869`.
+fn hex(text: &str) -> Vec<u8> {
+    let digits: String = text.trim_matches('`').split_whitespace().collect();
+    assert!(digits.len().is_multiple_of(2), "{text:?}");
+    let pairs = (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]);
+    let bytes = pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal"));
+    bytes.collect()
+}
+
+/// Bytes written as text and ranges: `"{sha256}"`, `00..27`.
+fn parts(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in text.split(", ").map(|part| part.trim_matches('`')) {
+        match part.split_once("..") {
+            Some((first, last)) => bytes.extend(hex(first)[0]..=hex(last)[0]),
+            None => bytes.extend_from_slice(part.trim_matches('"').as_bytes()),
+        }
+    }
+    bytes
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Side {
+    Server,
+    Client,
+}
+
+/// A dump's messages, each with who sent it: the side in 8 columns, the bytes in 48, a remark.
+fn transcript(name: &str) -> Vec<(Side, Vec<u8>)> {
+    let mut messages: Vec<(Side, Vec<u8>)> = Vec::new();
+    for line in block(name)
+        .into_iter()
+        .filter(|line| !line.starts_with("```"))
+    {
+        let (side, rest) = line.split_at(8);
+        let bytes = hex(rest.get(..48).unwrap_or(rest));
+        match side.trim() {
+            "server" => messages.push((Side::Server, bytes)),
+            "client" => messages.push((Side::Client, bytes)),
+            "" => messages.last_mut().expect("a side first").1.extend(bytes),
+            other => panic!("neither server nor client: {other:?}"),
+        }
+    }
+    messages
+}
+
+#[test]
+fn every_mark_is_looked_up_here() {
+    let marks = DOCUMENT.split(MARK).skip(1);
+    let names: Vec<_> = marks
+        .map(|rest| rest.split(" -->").next().unwrap())
+        .collect();
+    let known = [
+        "i32be headers",
+        "i32be refused",
+        "i32be streams",
+        "lines streams",
+        "key",
+        "macs",
+        "transcript of named digests",
+        "transcript of an old client",
+        "transcript of an old server",
+        "transcript of a wrong key",
+    ];
+    assert_eq!(names, known);
+}
+
+// Framing.
+
+#[test]
+fn i32be_headers() {
+    for [len, header] in table("i32be headers") {
+        let (len, header) = (len.parse().unwrap(), hex(header));
+        let mut out = Vec::new();
+        LengthPrefix.encode_header(len, &mut out);
+        assert_eq!(out, header, "{len}");
+        let claim = match LengthPrefix.decode(&header, false, usize::MAX).unwrap() {
+            Decoded::Header { header, payload } => (header, payload),
+            Decoded::Message { payload, wire } => (wire, payload.len()),
+            Decoded::Incomplete => panic!("{len}: a whole header"),
+        };
+        assert_eq!(claim, (header.len(), len));
+    }
+}
+
+#[test]
+fn i32be_refused() {
+    for [header, why] in table("i32be refused") {
+        let refused = match LengthPrefix.decode(&hex(header), false, MESSAGE_BYTES_MAX) {
+            Err(NegativeLength(len)) => format!("negative length {len}"),
+            Err(MessageTooLong { len, .. }) => format!("length {len} over the limit"),
+            other => panic!("{header}: {other:?}"),
+        };
+        assert_eq!(refused, why, "{header}");
+    }
+}
+
+#[test]
+fn streams() {
+    for (kind, name) in [
+        (FramingKind::I32Be, "i32be streams"),
+        (FramingKind::Lines, "lines streams"),
+    ] {
+        for [stream, messages] in table(name) {
+            let messages: Vec<String> = serde_json::from_str(messages.trim_matches('`')).unwrap();
+            for piece in [1, usize::MAX] {
+                assert_eq!(restore(kind, &hex(stream), piece), messages, "{stream}");
+            }
+        }
+    }
+}
+
+/// The messages of a stream that arrives in pieces of a given size, and then ends.
+fn restore(kind: FramingKind, stream: &[u8], piece: usize) -> Vec<String> {
+    let mut framing = AnyFraming::new(kind);
+    let (mut front, mut arrived, mut messages) = (0, 0, Vec::new());
+    loop {
+        let eof = arrived == stream.len();
+        arrived = stream.len().min(arrived.saturating_add(piece));
+        while let Decoded::Message { payload, wire } = framing
+            .decode(&stream[front..arrived], eof, MESSAGE_BYTES_MAX)
+            .unwrap()
+        {
+            messages.push(String::from_utf8(stream[front..][payload].to_vec()).unwrap());
+            front += wire;
+        }
+        if eof {
+            return messages;
+        }
+    }
+}
+
+// Handshake.
+
+fn key() -> Key {
+    let [[text, bytes]] = table("key")[..] else {
+        panic!("one key");
+    };
+    assert_eq!(text.trim_matches('`').as_bytes(), hex(bytes));
+    Key::new(hex(bytes)).unwrap()
+}
+
+fn rules(key: Key) -> Rules {
+    // The transcripts share their challenges, and the tests run at the same time.
+    Rules {
+        allow_own_challenges: true,
+        ..Rules::new(key)
+    }
+}
+
+/// Random bytes as the document has them: counted up from `first`.
+fn counted(first: u8) -> impl FnMut(&mut [u8]) {
+    move |nonce| {
+        for (byte, value) in nonce.iter_mut().zip(first..) {
+            *byte = value;
+        }
+    }
+}
+
+fn payload(message: &[u8]) -> &[u8] {
+    let decoded = mutual::decode(message).unwrap();
+    let Decoded::Message { payload, wire } = decoded else {
+        panic!("{decoded:?} of {message:?}");
+    };
+    assert_eq!(wire, message.len());
+    &message[payload]
+}
+
+/// Plays the server's part and returns what it came to.
+fn serve(name: &str, key: Key) -> Result<Step, ProtocolError> {
+    let mut out = Vec::new();
+    let mut server = Server::new(&rules(key), &mut counted(0), &mut out);
+    let mut end = Ok(Step::Continue);
+    for (side, message) in transcript(name) {
+        if side == Side::Server {
+            assert_eq!(mem::take(&mut out), message, "{name}");
+            continue;
+        }
+        end = server.advance(payload(&message), &mut out);
+        if end == Ok(Step::WrongKey) {
+            mutual::refuse(&mut out);
+        }
+    }
+    assert_eq!(out, b"", "{name}: more than the document has");
+    end
+}
+
+/// Plays the client's part and returns what it came to.
+fn connect(name: &str, key: Key) -> Result<Step, ProtocolError> {
+    let mut out = Vec::new();
+    let mut client = Client::new(rules(key));
+    let mut end = Ok(Step::Continue);
+    let mut messages = transcript(name).into_iter().peekable();
+    while let Some((side, message)) = messages.next() {
+        assert_eq!(side, Side::Server, "{name}");
+        end = client.advance(payload(&message), &mut counted(0x80), &mut out);
+        let mut said = Vec::new();
+        while let Some((_, message)) = messages.next_if(|(side, _)| *side == Side::Client) {
+            said.extend(message);
+        }
+        assert_eq!(mem::take(&mut out), said, "{name}");
+    }
+    end
+}
+
+#[test]
+fn macs() {
+    let key = key();
+    for [name, challenge, mac] in table("macs") {
+        let digest: Digest = name.parse().unwrap();
+        let (challenge, mac) = (parts(challenge), hex(mac));
+        assert_eq!(digest.mac(&key, &challenge).to_vec(), mac, "{name}");
+        assert!(digest.verify(&key, &challenge, &mac), "{name}");
+    }
+}
+
+#[test]
+fn transcripts() {
+    let named = "transcript of named digests";
+    assert_eq!(serve(named, key()), Ok(Step::Passed(Digest::Sha256)));
+    assert_eq!(connect(named, key()), Ok(Step::Passed(Digest::Sha256)));
+    let old_client = "transcript of an old client";
+    assert_eq!(serve(old_client, key()), Ok(Step::Passed(Digest::Md5)));
+    let old_server = "transcript of an old server";
+    assert_eq!(connect(old_server, key()), Ok(Step::Passed(Digest::Md5)));
+    let wrong_key = "transcript of a wrong key";
+    assert_eq!(serve(wrong_key, key()), Ok(Step::WrongKey));
+    let wrong = Key::new("wrong").unwrap();
+    assert_eq!(connect(wrong_key, wrong), Err(KeyRefused));
+}
