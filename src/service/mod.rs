@@ -78,6 +78,12 @@ pub trait Service: Clone + Send + 'static {
         Flow::Continue
     }
 
+    /// Bytes that the service's state holds for a connection; they count towards the limit of all
+    /// buffers. Asked after each call.
+    fn held_bytes(&self, _state: &Self::State) -> usize {
+        0
+    }
+
     /// There is room again after [`Replies::send`] or [`Replies::begin`] said that there was none.
     fn writable(&mut self, _state: &mut Self::State, _replies: &mut Replies<'_>) -> Flow {
         Flow::Continue
