@@ -173,7 +173,8 @@ impl<S: Service> Session<S> {
     #[must_use]
     #[inline]
     pub fn held(&self) -> usize {
-        self.connection.capacity().saturating_add(self.deferred_bytes as usize)
+        let state = S::held_bytes(&self.state);
+        self.connection.capacity().saturating_add(self.deferred_bytes as usize).saturating_add(state)
     }
 
     /// Whether served messages would be: the phase serves, and nothing pauses it. This is the one

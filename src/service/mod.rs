@@ -2,7 +2,7 @@
 
 mod echo;
 mod replies;
-// rpc
+pub mod rpc;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -79,8 +79,8 @@ pub trait Service: Clone + Send + 'static {
     }
 
     /// Bytes that the service's state holds for a connection; they count towards the limit of all
-    /// buffers. Asked after each call.
-    fn held_bytes(&self, _state: &Self::State) -> usize {
+    /// buffers.
+    fn held_bytes(_state: &Self::State) -> usize {
         0
     }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Caller, Deferred};
-use crate::limits::DEFERRED_PER_CONNECTION_MAX;
+use crate::limits::{DEFERRED_PER_CONNECTION_MAX, Limits};
 use crate::protocol::connection::Output;
 use crate::protocol::{Connection, Message};
 use crate::service::Peer;
@@ -120,6 +120,6 @@ impl<'a> Replies<'a> {
     /// The bounds in force.
     #[must_use]
     pub fn limits(&self) -> &'a Limits {
-        self.limits
+        self.io.limits
     }
 }

@@ -27,8 +27,7 @@ pub(super) const FIRST_BATCH: u64 = 2;
 pub(super) trait Outlet<'a> {
     fn caller(&self) -> Caller<'a>;
     fn stats(&self) -> &'a Stats;
-    /// The size of an answer that took a batch to make, in bytes. A batch's requests are far
-    /// shorter than some of their answers.
+    /// How long a batch's answer may be, in bytes: some answers are far longer than their requests.
     fn answer_bytes_max(&self) -> usize;
     /// Sends the message that `write` appends.
     fn send_with(&mut self, write: impl FnOnce(&mut Vec<u8>));
@@ -118,7 +117,12 @@ enum Started<'a> {
 enum Answer<'a> {
     Refused(Refused<'a>),
     /// The method has not run yet: its result is written straight into that place.
-    Call { id: &'a str, takes: &'static str, run: &'a Now, call: Call<'a> },
+    Call {
+        id: &'a str,
+        takes: &'static str,
+        run: &'a Now,
+        call: Call<'a>,
+    },
 }
 
 impl Answer<'_> {
@@ -126,7 +130,12 @@ impl Answer<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Refused(refused) => refused.write(out),
-            Self::Call { id, takes, run, call } => {
+            Self::Call {
+                id,
+                takes,
+                run,
+                call,
+            } => {
                 write_response(out, id, takes, |out| run(call, out));
             }
         }
@@ -143,15 +152,26 @@ fn start<'r, 'a: 'r>(
     outlet: &mut impl Outlet<'a>,
 ) -> Started<'r> {
     let Some(method) = request.method.as_deref().and_then(|name| table.find(name)) else {
-        return refused(request.id, |id| Refused::new(id, RpcError::METHOD_NOT_FOUND));
+        return refused(request.id, |id| {
+            Refused::new(id, RpcError::METHOD_NOT_FOUND)
+        });
     };
     let takes = method.params;
-    let call =
-        Call { params: request.params, caller: outlet.caller(), stats: outlet.stats(), table };
+    let call = Call {
+        params: request.params,
+        caller: outlet.caller(),
+        stats: outlet.stats(),
+        table,
+    };
     match (&method.run, request.id) {
-        (Run::Now(run), Some(id)) => Started::Answer(Answer::Call { id, takes, run: &**run, call }),
+        (Run::Now(run), Some(id)) => Started::Answer(Answer::Call {
+            id,
+            takes,
+            run: &**run,
+            call,
+        }),
         (Run::Now(run), None) => {
-            // Whoever sent a notification has said that he does not want to know.
+            // Not wanting to know how it went is what makes it a notification.
             let _ = run(&call, &mut Vec::new());
             Started::Silent
         }
@@ -159,9 +179,9 @@ fn start<'r, 'a: 'r>(
             Ok(work) => match outlet.defer(job(request, takes, tag, work)) {
                 Ok(()) if request.id.is_some() => Started::Deferred,
                 Ok(()) => Started::Silent,
-                Err(TooManyDeferred(_)) => {
-                    refused(request.id, |id| Refused::new(id, RpcError::TOO_MANY_WAITING))
-                }
+                Err(TooManyDeferred(_)) => refused(request.id, |id| {
+                    Refused::new(id, RpcError::TOO_MANY_WAITING)
+                }),
             },
             Err(error) => refused(request.id, |id| Refused::by_method(id, error, takes)),
         },
@@ -169,11 +189,10 @@ fn start<'r, 'a: 'r>(
 }
 
 /// Notifications are not even told what is wrong with them.
-fn refused<'r>(
-    id: Option<&'r str>,
-    refused: impl FnOnce(&'r str) -> Refused<'r>,
-) -> Started<'r> {
-    id.map_or(Started::Silent, |id| Started::Answer(Answer::Refused(refused(id))))
+fn refused<'r>(id: Option<&'r str>, refused: impl FnOnce(&'r str) -> Refused<'r>) -> Started<'r> {
+    id.map_or(Started::Silent, |id| {
+        Started::Answer(Answer::Refused(refused(id)))
+    })
 }
 
 /// A request's work as a job. It answers with the whole response, so that whatever waits for it

@@ -45,7 +45,11 @@ impl<'a> Call<'a> {
             return Ok(());
         };
         let inside = json.get(1..json.len() - 1).unwrap_or_default();
-        if inside.trim_ascii().is_empty() { Ok(()) } else { Err(RpcError::INVALID_PARAMS) }
+        if inside.trim_ascii().is_empty() {
+            Ok(())
+        } else {
+            Err(RpcError::INVALID_PARAMS)
+        }
     }
 
     /// Who calls.
@@ -122,6 +126,22 @@ pub(super) struct Method {
     /// What it does, in a line.
     pub(super) help: &'static str,
     pub(super) run: Run,
+}
+
+impl Method {
+    pub(super) fn new(
+        name: &'static str,
+        params: &'static str,
+        help: &'static str,
+        run: Run,
+    ) -> Self {
+        Self {
+            name,
+            params,
+            help,
+            run,
+        }
+    }
 }
 
 impl fmt::Debug for Method {

@@ -138,21 +138,35 @@ impl<'a> Members<'a> {
             matches!(self.jsonrpc, Member::Once(json) if text(json).as_deref() == Some("2.0"));
         match (valid_version, self.method, self.params) {
             (true, Member::Once(method), Member::Absent) if method.starts_with('"') => {
-                Ok(Request { method: text(method), params: None, id })
+                Ok(Request {
+                    method: text(method),
+                    params: None,
+                    id,
+                })
             }
             (true, Member::Once(method), Member::Once(params))
                 if method.starts_with('"') && params.starts_with(['[', '{']) =>
             {
-                Ok(Request { method: text(method), params: Some(params), id })
+                Ok(Request {
+                    method: text(method),
+                    params: Some(params),
+                    id,
+                })
             }
-            _ => Err(Refused::new(id.unwrap_or("null"), RpcError::INVALID_REQUEST)),
+            _ => Err(Refused::new(
+                id.unwrap_or("null"),
+                RpcError::INVALID_REQUEST,
+            )),
         }
     }
 }
 
 /// Whether a JSON value is a string, a number or null: its first byte tells.
 fn is_id(json: &str) -> bool {
-    matches!(json.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9' | b'n'))
+    matches!(
+        json.as_bytes().first(),
+        Some(b'"' | b'-' | b'0'..=b'9' | b'n')
+    )
 }
 
 struct MembersVisitor;
@@ -200,7 +214,12 @@ impl<'de> Visitor<'de> for BatchVisitor {
         while members.len() < RPC_BATCH_REQUESTS_MAX {
             match seq.next_element::<&RawValue>()? {
                 Some(member) => members.push(member),
-                None => return Ok(Batch { count: members.len(), members }),
+                None => {
+                    return Ok(Batch {
+                        count: members.len(),
+                        members,
+                    });
+                }
             }
         }
         // What follows is only counted, but must be JSON all the same.

@@ -39,12 +39,18 @@ impl RpcError {
         Self::standard(SERVER_ERROR, "the batch's answer is too long");
 
     const fn standard(code: i64, message: &'static str) -> Self {
-        Self { code, message: Cow::Borrowed(message) }
+        Self {
+            code,
+            message: Cow::Borrowed(message),
+        }
     }
 
     /// An error of a method's own.
     pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     pub(super) fn batch_too_long() -> Self {
@@ -71,7 +77,11 @@ impl<'a> Refused<'a> {
 
     /// For what no method has been asked about.
     pub(super) fn new(id: &'a str, error: RpcError) -> Self {
-        Self { id, error, takes: None }
+        Self {
+            id,
+            error,
+            takes: None,
+        }
     }
 
     /// For what a method refuses that takes `takes`.
@@ -123,5 +133,8 @@ fn write_end(out: &mut Vec<u8>, id: &str) {
 /// Appends a value's JSON. Numbers and strings cannot fail.
 fn write_json(out: &mut Vec<u8>, value: &impl Serialize) {
     let written = serde_json::to_writer(out, value);
-    debug_assert!(written.is_ok(), "a number or a string could not be serialised");
+    debug_assert!(
+        written.is_ok(),
+        "a number or a string could not be serialised"
+    );
 }

@@ -1,11 +1,11 @@
 //! Batches whose last member has not answered yet: what one connection remembers between messages.
 //!
-//! | of a connection | bound |
-//! |---|---|
-//! | deferred calls, and so waiting batches | `DEFERRED_PER_CONNECTION_MAX` |
-//! | what all its waiting batches have gathered | one message of the largest size; the batch that crosses it answers with an error instead |
+//! Both bounds are a connection's: as many batches wait as it may have deferred calls
+//! ([`DEFERRED_PER_CONNECTION_MAX`]), and what they have gathered together is no more than one
+//! message of the largest size; a batch that crosses this answers with an error instead. What is
+//! gathered also counts towards the limit of all buffers.
 //!
-//! What is gathered counts towards the limit of all buffers, through [`Waiting::bytes`].
+//! [`DEFERRED_PER_CONNECTION_MAX`]: crate::limits::DEFERRED_PER_CONNECTION_MAX
 
 use super::dispatch::FIRST_BATCH;
 use super::response::{Refused, RpcError};
@@ -34,7 +34,9 @@ struct Batch {
 impl Waiting {
     /// The tag of the next batch. Tags start anew only when nothing is waiting.
     pub(super) fn next_tag(&self) -> u64 {
-        self.0.as_ref().map_or(FIRST_BATCH, |batches| batches.next_tag)
+        self.0
+            .as_ref()
+            .map_or(FIRST_BATCH, |batches| batches.next_tag)
     }
 
     /// Keeps a batch until its `missing` members have answered. `bytes_max` bounds what all
@@ -42,10 +44,17 @@ impl Waiting {
     pub(super) fn add(&mut self, tag: u64, gathered: Gathered, missing: usize, bytes_max: usize) {
         let room = bytes_max.saturating_sub(self.bytes());
         let batches = self.0.get_or_insert_with(|| {
-            Box::new(Batches { next_tag: FIRST_BATCH, batches: Vec::with_capacity(1) })
+            Box::new(Batches {
+                next_tag: FIRST_BATCH,
+                batches: Vec::with_capacity(1),
+            })
         });
         batches.next_tag = tag + 1;
-        let mut batch = Batch { tag, gathered, missing };
+        let mut batch = Batch {
+            tag,
+            gathered,
+            missing,
+        };
         batch.gathered.limit(room);
         batches.batches.push(batch);
     }
@@ -93,15 +102,21 @@ impl Gathered {
     /// Appends the response that `write` appends.
     pub(super) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if !self.too_long {
-            self.json.push(if self.json.is_empty() { b'[' } else { b',' });
+            self.json
+                .push(if self.json.is_empty() { b'[' } else { b',' });
             write(&mut self.json);
         }
     }
 
-    /// Gives up what was gathered if it is longer than `bytes_max`; returns whether that is so.
+    /// Gives up what was gathered if the whole answer will be longer than `bytes_max`; returns
+    /// whether that is so.
     pub(super) fn limit(&mut self, bytes_max: usize) -> bool {
-        if self.json.len() > bytes_max {
-            *self = Self { json: Vec::new(), too_long: true };
+        // The closing bracket is still to come.
+        if self.json.len() >= bytes_max {
+            *self = Self {
+                json: Vec::new(),
+                too_long: true,
+            };
         }
         self.too_long
     }

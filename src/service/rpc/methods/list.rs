@@ -2,17 +2,26 @@
 
 use serde::Serialize;
 
-use crate::service::rpc::{Call, RpcError};
+use crate::service::rpc::method::{Call, Method, Run};
+use crate::service::rpc::response::RpcError;
+
+pub(super) fn method() -> Method {
+    Method::new("rpc.methods", "none", "this list", Run::now(list))
+}
 
 #[derive(Serialize)]
-pub(super) struct Entry {
+struct Entry {
     name: &'static str,
     params: &'static str,
     help: &'static str,
 }
 
-pub(super) fn list(call: &Call<'_>) -> Result<Vec<Entry>, RpcError> {
+fn list(call: &Call<'_>) -> Result<Vec<Entry>, RpcError> {
     call.no_params()?;
-    let entries = call.table.iter();
-    Ok(entries.map(|m| Entry { name: m.name, params: m.params, help: m.help }).collect())
+    let entry = |method: &Method| Entry {
+        name: method.name,
+        params: method.params,
+        help: method.help,
+    };
+    Ok(call.table.iter().map(entry).collect())
 }

@@ -7,17 +7,16 @@ mod stats;
 mod time;
 mod whoami;
 
-use super::method::{Method, Run, Table};
+use super::method::Table;
 
 /// The table before anybody has added to it.
 pub(super) fn built_in() -> Table {
     let mut table = Table::default();
-    let mut add = |name, params, help, run| table.add(Method { name, params, help, run });
-    add("ping", "none", "answers \"pong\"", Run::now(ping::ping));
-    add("echo", "any", "answers its params as they were written", Run::raw(echo::echo));
-    add("time", "none", "the time as Unix seconds and as RFC 3339 text", Run::now(time::time));
-    add("whoami", "none", "what the server knows of this connection", Run::now(whoami::whoami));
-    add("stats", "none", "the server's counters", Run::now(stats::stats));
-    add("rpc.methods", "none", "this list", Run::now(list::list));
+    table.add(ping::method());
+    table.add(echo::method());
+    table.add(time::method());
+    table.add(whoami::method());
+    table.add(stats::method());
+    table.add(list::method());
     table
 }

@@ -4,21 +4,30 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::service::rpc::{Call, RpcError};
+use crate::service::rpc::method::{Call, Method, Run};
+use crate::service::rpc::response::RpcError;
 
 const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
+pub(super) fn method() -> Method {
+    let help = "the time as Unix seconds and as RFC 3339 text";
+    Method::new("time", "none", help, Run::now(time))
+}
+
 #[derive(Serialize)]
-pub(super) struct Time {
+struct Time {
     unix: f64,
     utc: String,
 }
 
-pub(super) fn time(call: &Call<'_>) -> Result<Time, RpcError> {
+fn time(call: &Call<'_>) -> Result<Time, RpcError> {
     call.no_params()?;
     // A clock that was set to before 1970 is shown as 1970.
     let unix = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    Ok(Time { unix: unix.as_secs_f64(), utc: rfc3339(unix) })
+    Ok(Time {
+        unix: unix.as_secs_f64(),
+        utc: rfc3339(unix),
+    })
 }
 
 /// `1970-01-01T00:00:00.000000Z`, this long after that moment.
@@ -54,7 +63,11 @@ fn date(days: u64) -> (u64, u64, u64) {
     let day = day - (153 * month + 2) / 5;
     let year = 400 * spans + 100 * century + 4 * fours + year;
     // Month 0 is March; the tenth and the eleventh after it lie in the next year.
-    if month < 10 { (year, month + 3, day + 1) } else { (year + 1, month - 9, day + 1) }
+    if month < 10 {
+        (year, month + 3, day + 1)
+    } else {
+        (year + 1, month - 9, day + 1)
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +81,10 @@ mod tests {
     #[test]
     fn known_moments() {
         assert_eq!(text(0), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(rfc3339(Duration::from_millis(1_500)), "1970-01-01T00:00:01.500000Z");
+        assert_eq!(
+            rfc3339(Duration::from_millis(1_500)),
+            "1970-01-01T00:00:01.500000Z"
+        );
         assert_eq!(text(951_782_399), "2000-02-28T23:59:59.000000Z");
         assert_eq!(text(951_782_400), "2000-02-29T00:00:00.000000Z");
         assert_eq!(text(951_868_800), "2000-03-01T00:00:00.000000Z");

@@ -4,10 +4,16 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use crate::service::rpc::{Call, RpcError};
+use crate::service::rpc::method::{Call, Method, Run};
+use crate::service::rpc::response::RpcError;
+
+pub(super) fn method() -> Method {
+    let help = "what the server knows of this connection";
+    Method::new("whoami", "none", help, Run::now(whoami))
+}
 
 #[derive(Serialize)]
-pub(super) struct Who {
+struct Who {
     /// `null` on a Unix socket.
     address: Option<SocketAddr>,
     handshake: &'static str,
@@ -16,7 +22,7 @@ pub(super) struct Who {
     connected_s: f64,
 }
 
-pub(super) fn whoami(call: &Call<'_>) -> Result<Who, RpcError> {
+fn whoami(call: &Call<'_>) -> Result<Who, RpcError> {
     call.no_params()?;
     let caller = call.caller();
     Ok(Who {
