@@ -77,7 +77,9 @@ impl FromStr for Address {
             bare_ipv6 if bare_ipv6.contains(':') => return Err(AddressError::NoPort),
             _ => {}
         }
-        let mut found = (host, port).to_socket_addrs().map_err(AddressError::NotFound)?;
+        let mut found = (host, port)
+            .to_socket_addrs()
+            .map_err(AddressError::NotFound)?;
         found.next().map(Self::Tcp).ok_or_else(|| {
             AddressError::NotFound(io::Error::other("the name stands for no address"))
         })
@@ -130,12 +132,18 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Address {
-        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
     fn each_form_reads_back_as_it_was_written() {
-        for text in ["127.0.0.1:9090", "[::1]:0", "0.0.0.0:65535", "unix:/run/gate loop.sock"] {
+        for text in [
+            "127.0.0.1:9090",
+            "[::1]:0",
+            "0.0.0.0:65535",
+            "unix:/run/gate loop.sock",
+        ] {
             assert_eq!(parse(text).to_string(), text);
         }
         assert_eq!(parse("unix:relative"), Address::Unix("relative".into()));
@@ -143,14 +151,22 @@ mod tests {
 
     #[test]
     fn a_name_stands_for_an_address() {
-        let Address::Tcp(address) = parse("localhost:9090") else { panic!("not TCP") };
+        let Address::Tcp(address) = parse("localhost:9090") else {
+            panic!("not TCP")
+        };
         assert!(address.ip().is_loopback());
         assert_eq!(address.port(), 9090);
     }
 
     #[test]
     fn only_loopback_and_unix_are_local() {
-        for text in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "unix:/x"] {
+        for text in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+            "unix:/x",
+        ] {
             assert!(parse(text).is_local(), "{text}");
         }
         for text in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[2001:db8::1]:1"] {
@@ -169,6 +185,9 @@ mod tests {
         assert!(matches!(error("::1:9090"), AddressError::NoPort));
         assert!(matches!(error(":9090"), AddressError::NoHost));
         assert!(matches!(error("unix:"), AddressError::NoPath));
-        assert!(matches!(error("no such host.invalid:1"), AddressError::NotFound(_)));
+        assert!(matches!(
+            error("no such host.invalid:1"),
+            AddressError::NotFound(_)
+        ));
     }
 }

@@ -87,6 +87,10 @@ pub const ACCEPT_REST: Duration = Duration::from_millis(250);
 /// The kernel's queue of connections that wait to be accepted.
 pub const BACKLOG: u32 = 1_024;
 
+/// Requests of one `rpc` batch. To the turn's budget a batch is one message, so it must not take
+/// much longer than what a turn's bytes can hold of the shortest requests: some 6 000 of them.
+pub const RPC_BATCH_REQUESTS_MAX: usize = 10_000;
+
 /// The first wait that a wrong key costs; it doubles with each recent one from that address.
 pub const PENALTY_FIRST: Duration = Duration::from_millis(100);
 /// The longest such wait.

@@ -176,9 +176,15 @@ impl<S: Service> Session<S> {
     #[must_use]
     #[inline]
     pub fn held(&self) -> usize {
-        self.connection
-            .capacity()
-            .saturating_add(self.deferred_bytes as usize)
+        self.buffers().saturating_add(self.deferred_bytes as usize)
+    }
+
+    /// What of it goes with the session; what jobs keep alive goes with them.
+    #[must_use]
+    #[inline]
+    pub fn buffers(&self) -> usize {
+        let state = S::held_bytes(&self.state);
+        self.connection.capacity().saturating_add(state)
     }
 
     /// Whether served messages would be: the phase serves, and nothing pauses it. This is the one

@@ -76,7 +76,12 @@ struct ErrorObject<'a> {
 
 pub(super) fn run(args: &Call) -> Result<(), Failure> {
     let params = args.params.as_deref().map(params).transpose()?;
-    let request = Request { jsonrpc: "2.0", id: 1, method: &args.method, params };
+    let request = Request {
+        jsonrpc: "2.0",
+        id: 1,
+        method: &args.method,
+        params,
+    };
     let request = serde_json::to_vec(&request).map_err(Failure::failed)?;
     let config = Config {
         handshake: args.handshake.client_rules()?,
@@ -89,7 +94,10 @@ pub(super) fn run(args: &Call) -> Result<(), Failure> {
     client.send(&request).map_err(failed)?;
     match client.recv().map_err(failed)? {
         Some(answer) => show(&answer),
-        None => Err(Failure::failed(format!("{}: closed without an answer", args.address))),
+        None => Err(Failure::failed(format!(
+            "{}: closed without an answer",
+            args.address
+        ))),
     }
 }
 
@@ -115,12 +123,21 @@ fn show(answer: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("the answer is not JSON-RPC: {error}")))?;
     match (response.result, response.error) {
         (Some(result), None) => say(&format!("{result}\n")),
-        (None, Some(ErrorObject { code, message, data })) => {
+        (
+            None,
+            Some(ErrorObject {
+                code,
+                message,
+                data,
+            }),
+        ) => {
             // Not every server may be trusted with what a terminal does.
             let message = message.replace(char::is_control, " ");
             let data = data.map_or(String::new(), |data| format!(": {data}"));
             Err(Failure::failed(format!("{message} ({code}){data}")))
         }
-        _ => Err(Failure::failed("the answer is not JSON-RPC: neither a result nor an error")),
+        _ => Err(Failure::failed(
+            "the answer is not JSON-RPC: neither a result nor an error",
+        )),
     }
 }

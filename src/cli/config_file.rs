@@ -58,7 +58,10 @@ impl<'a> File<'a> {
         for (key, value) in &self.table {
             let arg = self.known(command, key)?;
             let source = given.value_source(arg.get_id().as_str());
-            if !matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable)) {
+            if !matches!(
+                source,
+                Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+            ) {
                 self.push_flags(key, value, arg, &mut flags)?;
             }
         }

@@ -19,9 +19,13 @@ pub(super) fn fit(
     reactors: usize,
     listeners: usize,
 ) -> Result<(), Failure> {
-    let Some(descriptors) = raise() else { return Ok(()) };
+    let Some(descriptors) = raise() else {
+        return Ok(());
+    };
     let own = SPARE + reactors * (PER_REACTOR + listeners);
-    let room = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(own);
+    let room = usize::try_from(descriptors)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(own);
     if limits.connections_max <= room {
         return Ok(());
     }
@@ -32,7 +36,12 @@ pub(super) fn fit(
              not for {wanted}: raise `ulimit -n`, or lower --max-connections"
         )));
     }
-    tracing::warn!(descriptors, wanted, connections = room, "max-connections lowered to fit");
+    tracing::warn!(
+        descriptors,
+        wanted,
+        connections = room,
+        "max-connections lowered to fit"
+    );
     limits.connections_max = room;
     Ok(())
 }
@@ -43,7 +52,13 @@ fn raise() -> Option<u64> {
     if current == maximum {
         return current;
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+    match setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
         Ok(()) => maximum,
         Err(error) => {
             tracing::warn!(%error, "cannot raise the limit on descriptors");

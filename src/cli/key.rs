@@ -86,7 +86,10 @@ impl HandshakeArgs {
 
     fn mutual(&self, key: &[u8]) -> Result<HandshakeRules, Failure> {
         let key = Key::new(key).map_err(Failure::failed)?;
-        Ok(HandshakeRules::Mutual(mutual::Rules::new(key, self.digests)))
+        Ok(HandshakeRules::Mutual(mutual::Rules::new(
+            key,
+            self.digests,
+        )))
     }
 
     /// The key that was given, if one was: the file's before the variable's.
@@ -103,7 +106,11 @@ impl HandshakeArgs {
         }
         if key.len() < KEY_BYTES_WARN {
             let bytes = key.len();
-            tracing::warn!(source, bytes, "a key this short can be guessed: take 16 bytes or more");
+            tracing::warn!(
+                source,
+                bytes,
+                "a key this short can be guessed: take 16 bytes or more"
+            );
         }
         Ok(Some(key))
     }
@@ -114,7 +121,8 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut key = Zeroizing::new(Vec::new());
     let mode = File::open(path).and_then(|mut file| {
         file.read_to_end(&mut key)?;
-        file.metadata().map(|metadata| metadata.permissions().mode())
+        file.metadata()
+            .map(|metadata| metadata.permissions().mode())
     });
     let mode = mode.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
     if mode & 0o044 != 0 {

@@ -24,7 +24,9 @@ pub(super) fn start(format: Format) -> Result<(), Failure> {
         .with_default_directive(LevelFilter::INFO.into())
         .parse(env::var(FILTER_VARIABLE).unwrap_or_default())
         .map_err(|error| Failure::usage(format!("{FILTER_VARIABLE}: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     match format {
         Format::Text => log.with_ansi(io::stderr().is_terminal()).init(),
         Format::Json => log.json().flatten_event(true).init(),

@@ -95,7 +95,9 @@ fn framing<const N: usize>(
 /// Writes to standard output, at once.
 fn say(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
     written.map_err(|error| Failure::failed(format!("cannot write to standard output: {error}")))
 }
 
@@ -112,7 +114,9 @@ mod tests {
     fn every_flag_is_a_variable_too() {
         let command = command();
         let serve = command.find_subcommand("serve").expect("the subcommand");
-        let flag = serve.get_arguments().find(|arg| arg.get_long() == Some("max-message"));
+        let flag = serve
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some("max-message"));
         let variable = flag.and_then(clap::Arg::get_env).expect("a variable");
         assert_eq!(variable, "GATELOOP_MAX_MESSAGE");
     }

@@ -35,7 +35,12 @@ Example:
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Serve {
     /// Where to listen: HOST:PORT or unix:PATH. Can be repeated, or separated by commas
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', default_value = "127.0.0.1:9090")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:9090"
+    )]
     listen: Vec<Address>,
     /// What a message means
     #[arg(long, value_enum, default_value_t = ServiceName::Rpc)]
@@ -116,7 +121,9 @@ fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Res
     tracing::info!(?listening, service_name, handshake, %framing, reactors, ?limits, "ready");
     match server.run().map_err(Failure::failed)?.cut {
         0 => Ok(()),
-        1 => Err(Failure::failed("1 connection was cut off before it had all that it was owed")),
+        1 => Err(Failure::failed(
+            "1 connection was cut off before it had all that it was owed",
+        )),
         cut => Err(Failure::failed(format!(
             "{cut} connections were cut off before they had all that they were owed"
         ))),
@@ -133,7 +140,9 @@ fn introduction(key: &str, address: &Address, framing: FramingKind) -> Zeroizing
     // Python's `multiprocessing` knows no other framing.
     if framing == FramingKind::I32Be {
         let address = match address {
-            Address::Tcp(address) => format!("({:?}, {})", address.ip().to_string(), address.port()),
+            Address::Tcp(address) => {
+                format!("({:?}, {})", address.ip().to_string(), address.port())
+            }
             Address::Unix(path) => format!("{path:?}"),
         };
         *text += &format!(

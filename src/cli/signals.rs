@@ -21,6 +21,8 @@ pub(super) fn watch(stop: StopHandle) -> io::Result<()> {
             stop.abort();
         }
     };
-    thread::Builder::new().name("signals".into()).spawn(watcher)?;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(watcher)?;
     Ok(())
 }

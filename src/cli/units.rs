@@ -17,7 +17,9 @@ impl FromStr for Size {
         let wrong = |_| "a size is a number with a unit, such as 64MiB, 500kB or 4096".to_string();
         let size: ByteSize = text.parse().map_err(wrong)?;
         let bytes = usize::try_from(size.as_u64());
-        bytes.map(Self).map_err(|_| "more than this machine can address".into())
+        bytes
+            .map(Self)
+            .map_err(|_| "more than this machine can address".into())
     }
 }
 
@@ -25,7 +27,10 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.into_iter().find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit)) {
+        match units
+            .into_iter()
+            .find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit))
+        {
             Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
             None => write!(f, "{}", self.0),
         }
@@ -91,7 +96,10 @@ mod tests {
             assert_eq!(time.to_string().parse(), Ok(time));
         }
         for text in ["never", "10s"] {
-            assert_eq!(text.parse().map(|time: TimeOrNever| time.to_string()), Ok(text.into()));
+            assert_eq!(
+                text.parse().map(|time: TimeOrNever| time.to_string()),
+                Ok(text.into())
+            );
         }
     }
 

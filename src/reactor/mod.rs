@@ -36,7 +36,8 @@ use crate::error::CloseReason;
 use crate::limits::{CONNECTION_BYTES_MAX, JOBS_QUEUED_MAX, TURN_EVENTS};
 use crate::protocol::connection::Phase;
 use crate::protocol::{HandshakeRules, Pool};
-use crate::service::{Echo, Jobs, Service};
+use crate::service::rpc::Rpc;
+use crate::service::{Jobs, Service};
 use crate::session::{Lent, Rules, Session};
 use driver::{Driver, Kit, Moved, Ran, Transport};
 pub use inbox::{Inbox, Stop, StopFlag};
@@ -50,9 +51,8 @@ use workers::{Completion, Workers};
 
 /// The slab keeps its free list in what the entry leaves unused, as an `Option` would. In debug
 /// builds mio adds a field of its own to each socket.
-const _: () = assert!(
-    cfg!(debug_assertions) || size_of::<Option<Driver<Echo>>>() + 8 <= CONNECTION_BYTES_MAX
-);
+const _: () =
+    assert!(cfg!(debug_assertions) || size_of::<Option<Driver<Rpc>>>() <= CONNECTION_BYTES_MAX);
 
 /// What the reactors of one server share, beside the rules.
 #[derive(Clone, Debug, Default)]
@@ -388,7 +388,7 @@ impl<S: Service> Reactor<S> {
             let stats = &self.kit.rules.stats;
             stats
                 .buffer_bytes
-                .fetch_sub(driver.session.connection().capacity(), Relaxed);
+                .fetch_sub(driver.session.buffers(), Relaxed);
             stats.open.fetch_sub(1, Relaxed);
             stats.closed(reason);
             self.wheel.cancel(slot);

@@ -2,7 +2,7 @@
 
 mod echo;
 mod replies;
-// rpc
+pub mod rpc;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -76,6 +76,12 @@ pub trait Service: Clone + Send + 'static {
     ) -> Flow {
         replies.forward(&mut Message::Owned(answer));
         Flow::Continue
+    }
+
+    /// Bytes that the service's state holds for a connection; they count towards the limit of all
+    /// buffers.
+    fn held_bytes(_state: &Self::State) -> usize {
+        0
     }
 
     /// There is room again after [`Replies::send`] or [`Replies::begin`] said that there was none.

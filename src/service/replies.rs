@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Caller, Deferred};
-use crate::limits::DEFERRED_PER_CONNECTION_MAX;
+use crate::limits::{DEFERRED_PER_CONNECTION_MAX, Limits};
 use crate::protocol::connection::Output;
 use crate::protocol::{Connection, Message};
 use crate::service::Peer;
@@ -49,7 +49,7 @@ pub struct Replies<'a> {
     pub(crate) deferred: &'a mut u16,
 }
 
-impl Replies<'_> {
+impl<'a> Replies<'a> {
     /// Sends a message, whatever is queued already.
     pub fn send_all(&mut self, message: &[u8]) {
         self.connection.send_all(message, &mut self.io);
@@ -106,7 +106,7 @@ impl Replies<'_> {
 
     /// Who is spoken to.
     #[must_use]
-    pub fn caller(&self) -> Caller<'_> {
+    pub fn caller(&self) -> Caller<'a> {
         Caller {
             peer: self.peer,
             handshake: self.handshake,
@@ -117,7 +117,13 @@ impl Replies<'_> {
 
     /// The server's counters.
     #[must_use]
-    pub fn stats(&self) -> &Stats {
+    pub fn stats(&self) -> &'a Stats {
         self.stats
+    }
+
+    /// The bounds in force.
+    #[must_use]
+    pub fn limits(&self) -> &'a Limits {
+        self.io.limits
     }
 }
