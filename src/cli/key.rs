@@ -86,10 +86,10 @@ impl HandshakeArgs {
 
     fn mutual(&self, key: &[u8]) -> Result<HandshakeRules, Failure> {
         let key = Key::new(key).map_err(Failure::failed)?;
-        Ok(HandshakeRules::Mutual(mutual::Rules::new(
-            key,
-            self.digests,
-        )))
+        Ok(HandshakeRules::Mutual(mutual::Rules {
+            digests: self.digests,
+            ..mutual::Rules::new(key)
+        }))
     }
 
     /// The key that was given, if one was: the file's before the variable's.
