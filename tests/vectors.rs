@@ -2,12 +2,16 @@
 //! is held against the code.
 
 use std::mem;
+use std::time::Duration;
 
 use gateloop::error::ProtocolError::{self, KeyRefused, MessageTooLong, NegativeLength};
 use gateloop::limits::MESSAGE_BYTES_MAX;
 use gateloop::protocol::framing::{AnyFraming, Decoded, Framing, FramingKind, LengthPrefix};
 use gateloop::protocol::handshake::mutual::{self, Client, Rules, Server};
 use gateloop::protocol::handshake::{Digest, Key, Step};
+use gateloop::service::rpc::Rpc;
+use gateloop::service::{Caller, Peer};
+use gateloop::stats::Stats;
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
 const MARK: &str = "<!-- vectors: ";
@@ -99,6 +103,7 @@ fn every_mark_is_looked_up_here() {
         "transcript of an old client",
         "transcript of an old server",
         "transcript of a wrong key",
+        "rpc",
     ];
     assert_eq!(names, known);
 }
@@ -265,4 +270,27 @@ fn transcripts() {
     assert_eq!(serve(wrong_key, key()), Ok(Step::WrongKey));
     let wrong = Key::new("wrong").unwrap();
     assert_eq!(connect(wrong_key, wrong), Err(KeyRefused));
+}
+
+// Services.
+
+#[test]
+fn rpc() {
+    let peer = Peer {
+        id: 1,
+        address: None,
+    };
+    let caller = Caller {
+        peer: &peer,
+        handshake: "none",
+        digest: None,
+        connected: Duration::ZERO,
+    };
+    for [message, answer] in table("rpc") {
+        let message = message.trim_matches('`').as_bytes();
+        let said = Rpc::new().answer(message, caller, &Stats::default());
+        let said = said.map(|said| String::from_utf8(said).unwrap());
+        let answer = (answer != "none").then(|| answer.trim_matches('`').to_owned());
+        assert_eq!(said, answer);
+    }
 }
