@@ -135,11 +135,10 @@ impl Client {
 
     /// One step of the handshake.
     fn greet(&mut self, deadline: &Deadline) -> Result<(), Error> {
-        let event = self.advance()?;
-        if !self.out.is_empty() {
-            self.write(deadline)?;
-        }
-        match event {
+        let event = self.advance();
+        // Also a server that failed is told so.
+        self.write(deadline)?;
+        match event? {
             Event::Handshake {
                 step: Step::WrongKey,
                 ..

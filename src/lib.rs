@@ -1,5 +1,7 @@
 //! gateloop: an authenticated, framed service on a hand-written non-blocking event loop.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod address;
 pub mod client;
 pub mod error;

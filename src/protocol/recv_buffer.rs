@@ -221,7 +221,8 @@ impl RecvBuffer {
         match (paused, arrival.paused_at) {
             (true, None) => arrival.paused_at = Some(now),
             (false, Some(at)) => {
-                arrival.since += now.saturating_duration_since(at);
+                let pause = now.saturating_duration_since(at);
+                arrival.since = arrival.since.checked_add(pause).unwrap_or(now);
                 arrival.paused_at = None;
             }
             _ => {}

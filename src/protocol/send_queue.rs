@@ -180,7 +180,11 @@ impl SendQueue {
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let queued = self.0.as_ref().filter(|queued| queued.len > 0)?;
         let stalled = queued.moved_at.checked_add(limits.write_stall_timeout)?;
-        let earned = queued.moved_since_low.saturating_mul(1000) / TRANSFER_BYTES_PER_S_MIN as u64;
+        let bytes_per_s = TRANSFER_BYTES_PER_S_MIN as u64;
+        let earned = queued
+            .moved_since_low
+            .saturating_mul(1000)
+            .div_euclid(bytes_per_s);
         let allowed = limits
             .write_stall_timeout
             .saturating_add(Duration::from_millis(earned));
