@@ -46,8 +46,9 @@ pub const SEND_HARD_BYTES: usize = 64 * MIB;
 pub const BUFFER_MEMORY_BYTES_MAX: usize = 1024 * MIB;
 
 /// Bytes read from one connection in one turn; also the size of a reactor's read buffer, so that
-/// one read can use a turn up.
-pub const TURN_BYTES: usize = 256 * KIB;
+/// one read can use a turn up. The sixteen are for a header: else a message of a power of two
+/// bytes would leave its last four for a turn of their own.
+pub const TURN_BYTES: usize = 256 * KIB + 16;
 /// Messages served for one connection in one turn.
 pub const TURN_MESSAGES: usize = 1_024;
 /// Connections accepted from one listener in one turn.
