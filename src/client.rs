@@ -9,7 +9,7 @@ use std::{fmt, mem};
 
 use crate::address::Address;
 use crate::error::ProtocolError;
-use crate::limits::{Limits, MESSAGE_BYTES_MAX};
+use crate::limits::{CALL_TIMEOUT, Limits, MESSAGE_BYTES_MAX};
 use crate::protocol::connection::{Connection, Event, Input, Output};
 use crate::protocol::handshake::Step;
 use crate::protocol::{FramingKind, HandshakeRules};
@@ -31,13 +31,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// The default framing, a time-out of 30 seconds.
+    /// The default framing, the time-out [`CALL_TIMEOUT`].
     #[must_use]
     pub fn new(handshake: HandshakeRules) -> Self {
         Self {
             handshake,
             framing: FramingKind::default(),
-            timeout: Some(Duration::from_secs(30)),
+            timeout: Some(CALL_TIMEOUT),
             message_bytes_max: MESSAGE_BYTES_MAX,
         }
     }

@@ -105,6 +105,10 @@ pub const PENALTY_ADDRESSES_MAX: usize = 10_000;
 pub const KEY_BYTES_WARN: usize = 16;
 /// Reactors of one server.
 pub const REACTORS_MAX: usize = 64;
+/// Addresses that one server listens on: as many tokens of a poll are kept for listeners.
+pub const LISTENERS_MAX: usize = 1_024;
+/// How long a client waits for each of its calls, unless it is told otherwise.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slab entry of one connection, which is all that an idle client costs.
 pub const CONNECTION_BYTES_MAX: usize = 160;
 

@@ -11,7 +11,7 @@ use std::{io, thread};
 use tracing::{info, warn};
 
 use crate::address::Address;
-use crate::limits::{BACKLOG, Limits, REACTORS_MAX};
+use crate::limits::{BACKLOG, LISTENERS_MAX, Limits, REACTORS_MAX};
 use crate::penalties::Penalties;
 use crate::protocol::{FramingKind, HandshakeRules};
 use crate::reactor::{Common, Inbox, Reactor, Stop, StopFlag};
@@ -243,6 +243,9 @@ fn check(config: &Config) -> Result<(), BindError> {
     let refuse = |why: String| Err(BindError::Config(why));
     if config.listen.is_empty() {
         return refuse("no address to listen on".into());
+    }
+    if config.listen.len() > LISTENERS_MAX {
+        return refuse(format!("more than {LISTENERS_MAX} addresses to listen on"));
     }
     if !(1..=REACTORS_MAX).contains(&config.reactors) {
         return refuse(format!("reactors must be from 1 to {REACTORS_MAX}"));

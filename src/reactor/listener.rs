@@ -28,6 +28,20 @@ pub enum Socket {
     Unix(UnixListener),
 }
 
+/// Of a socket that does not block.
+impl From<std::net::TcpListener> for Socket {
+    fn from(listener: std::net::TcpListener) -> Self {
+        Self::Tcp(TcpListener::from_std(listener))
+    }
+}
+
+/// Of a socket that does not block.
+impl From<std::os::unix::net::UnixListener> for Socket {
+    fn from(listener: std::os::unix::net::UnixListener) -> Self {
+        Self::Unix(UnixListener::from_std(listener))
+    }
+}
+
 impl Socket {
     /// As mio registers it.
     pub fn source(&mut self) -> &mut dyn Source {

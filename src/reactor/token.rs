@@ -10,7 +10,7 @@
 
 use mio::Token;
 
-use crate::limits::REACTORS_MAX;
+use crate::limits::LISTENERS_MAX;
 
 /// One connection, as it is named to the kernel and to the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +32,7 @@ pub enum Source {
     Connection(Key),
 }
 
-const LISTENERS_MAX: usize = 1024;
 const _: () = assert!(usize::BITS == 64, "a token holds a slot and a generation");
-const _: () = assert!(REACTORS_MAX < LISTENERS_MAX);
 
 impl From<Source> for Token {
     fn from(source: Source) -> Self {

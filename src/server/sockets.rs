@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -83,9 +83,7 @@ fn bind_tcp(wanted: SocketAddr, config: &Config) -> io::Result<(SocketAddr, Vec<
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
     let sockets = listeners.into_iter().map(|listener| {
         listener.listen(backlog)?;
-        Ok(Socket::Tcp(mio::net::TcpListener::from_std(
-            listener.into(),
-        )))
+        Ok(TcpListener::from(listener).into())
     });
     Ok((bound, sockets.collect::<io::Result<_>>()?))
 }
@@ -113,11 +111,7 @@ fn bind_unix(path: &Path, config: &Config) -> io::Result<(SocketFile, Vec<Socket
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
     let listener = UnixListener::from(socket);
-    let clones = (0..config.reactors).map(|_| {
-        Ok(Socket::Unix(mio::net::UnixListener::from_std(
-            listener.try_clone()?,
-        )))
-    });
+    let clones = (0..config.reactors).map(|_| Ok(listener.try_clone()?.into()));
     Ok((file, clones.collect::<io::Result<_>>()?))
 }
 
@@ -146,28 +140,29 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    identity: (u64, u64),
 }
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::symlink_metadata(path)?;
         Ok(Self {
             path: path.into(),
-            device: metadata.dev(),
-            inode: metadata.ino(),
+            identity: identity(path)?,
         })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if Self::of(&self.path)
-            .is_ok_and(|now| (now.device, now.inode) == (self.device, self.inode))
-        {
+        if identity(&self.path).is_ok_and(|now| now == self.identity) {
             // Whoever cannot remove it leaves a stale file, which the next start replaces.
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// The device and the inode of a file, which no other one has.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
