@@ -1,10 +1,11 @@
 //! `gateloop call`: one JSON-RPC request, and its result on standard output.
 
+use std::fmt::Display;
 use std::io;
 
 use gateloop::address::Address;
 use gateloop::client::{Client, Config};
-use gateloop::limits::MESSAGE_BYTES_MAX;
+use gateloop::limits::{CALL_TIMEOUT, MESSAGE_BYTES_MAX};
 use gateloop::protocol::FramingKind;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -35,7 +36,7 @@ pub(super) struct Call {
     #[arg(value_name = "JSON")]
     params: Option<String>,
     /// How long to wait for the connection, then for the answer
-    #[arg(long, value_name = "TIME", default_value = "30s")]
+    #[arg(long, value_name = "TIME", default_value_t = Time(CALL_TIMEOUT))]
     timeout: Time,
     /// Where a message ends
     #[arg(long, value_parser = super::framing(FRAMINGS), default_value_t)]
@@ -109,7 +110,7 @@ fn params(text: &str) -> Result<Box<RawValue>, Failure> {
             .map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?,
         text => text.to_string(),
     };
-    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("the parameters are {why}"));
+    let wrong = |why: &dyn Display| Failure::usage(format!("the parameters are {why}"));
     let json: Box<RawValue> = serde_json::from_str(&text.replace(['\n', '\r'], " "))
         .map_err(|error| wrong(&format!("not JSON: {error}")))?;
     match json.get().as_bytes().first() {
@@ -119,8 +120,12 @@ fn params(text: &str) -> Result<Box<RawValue>, Failure> {
 }
 
 fn show(answer: &[u8]) -> Result<(), Failure> {
-    let response: Response<'_> = serde_json::from_slice(answer)
-        .map_err(|error| Failure::failed(format!("the answer is not JSON-RPC: {error}")))?;
+    let alien = |why: &dyn Display| {
+        Failure::failed(format!(
+            "the answer is not JSON-RPC: {why} (are handshake, framing and service the server's?)"
+        ))
+    };
+    let response: Response<'_> = serde_json::from_slice(answer).map_err(|error| alien(&error))?;
     match (response.result, response.error) {
         (Some(result), None) => say(&format!("{result}\n")),
         (
@@ -136,8 +141,6 @@ fn show(answer: &[u8]) -> Result<(), Failure> {
             let data = data.map_or(String::new(), |data| format!(": {data}"));
             Err(Failure::failed(format!("{message} ({code}){data}")))
         }
-        _ => Err(Failure::failed(
-            "the answer is not JSON-RPC: neither a result nor an error",
-        )),
+        _ => Err(alien(&"neither a result nor an error")),
     }
 }

@@ -3,8 +3,7 @@
 
 use std::env;
 use std::fmt::Write;
-use std::fs::File;
-use std::io::Read;
+use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -55,10 +54,11 @@ impl HandshakeArgs {
         match self.handshake {
             Handshake::None => Ok((self.without_key(), None)),
             Handshake::Mutual => match self.given()? {
-                Some(key) => Ok((self.mutual(&key)?, None)),
+                Some(key) => Ok((self.mutual(key), None)),
                 None => {
                     let made_up = make_up()?;
-                    Ok((self.mutual(made_up.0.as_bytes())?, Some(made_up)))
+                    let key = Key::new(made_up.0.as_bytes()).map_err(Failure::failed)?;
+                    Ok((self.mutual(key), Some(made_up)))
                 }
             },
         }
@@ -69,7 +69,7 @@ impl HandshakeArgs {
         match self.handshake {
             Handshake::None => Ok(HandshakeRules::None),
             Handshake::Mutual => match self.given()? {
-                Some(key) => self.mutual(&key),
+                Some(key) => Ok(self.mutual(key)),
                 None => Err(Failure::usage(format!(
                     "no key: give --authkey-file or {VARIABLE}, or --handshake none"
                 ))),
@@ -84,32 +84,27 @@ impl HandshakeArgs {
         HandshakeRules::None
     }
 
-    fn mutual(&self, key: &[u8]) -> Result<HandshakeRules, Failure> {
-        let key = Key::new(key).map_err(Failure::failed)?;
-        Ok(HandshakeRules::Mutual(mutual::Rules {
+    fn mutual(&self, key: Key) -> HandshakeRules {
+        HandshakeRules::Mutual(mutual::Rules {
             digests: self.digests,
             ..mutual::Rules::new(key)
-        }))
+        })
     }
 
     /// The key that was given, if one was: the file's before the variable's.
-    fn given(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
-        let (key, source) = if let Some(path) = &self.authkey_file {
+    fn given(&self) -> Result<Option<Key>, Failure> {
+        let (bytes, source) = if let Some(path) = &self.authkey_file {
             (read(path)?, path.display().to_string())
         } else if let Some(key) = env::var_os(VARIABLE) {
-            (Zeroizing::new(key.into_vec()), VARIABLE.to_string())
+            (key.into_vec(), VARIABLE.to_string())
         } else {
             return Ok(None);
         };
-        if key.is_empty() {
-            return Err(Failure::failed(format!("{source}: the key is empty")));
-        }
-        if key.len() < KEY_BYTES_WARN {
-            let bytes = key.len();
+        let key = Key::new(bytes).map_err(|error| Failure::failed(format!("{source}: {error}")))?;
+        if key.is_short() {
             tracing::warn!(
                 source,
-                bytes,
-                "a key this short can be guessed: take 16 bytes or more"
+                "a key of less than {KEY_BYTES_WARN} bytes may be guessed"
             );
         }
         Ok(Some(key))
@@ -117,23 +112,16 @@ impl HandshakeArgs {
 }
 
 /// The key in a file, without the newline that editors and `echo` put at its end.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut key = Zeroizing::new(Vec::new());
-    let mode = File::open(path).and_then(|mut file| {
-        file.read_to_end(&mut key)?;
-        file.metadata()
-            .map(|metadata| metadata.permissions().mode())
-    });
-    let mode = mode.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let read = fs::read(path).and_then(|key| Ok((key, fs::metadata(path)?.permissions().mode())));
+    let (mut key, mode) =
+        read.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
     if mode & 0o044 != 0 {
         let path = path.display();
         tracing::warn!(%path, "others than its owner can read the key: chmod 600");
     }
-    if key.ends_with(b"\n") {
-        key.pop();
-        if key.ends_with(b"\r") {
-            key.pop();
-        }
+    if key.pop_if(|last| *last == b'\n').is_some() {
+        key.pop_if(|last| *last == b'\r');
     }
     Ok(key)
 }

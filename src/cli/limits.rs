@@ -7,7 +7,7 @@ use super::units::{Size, Time, TimeOrNever};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct LimitArgs {
-    #[arg(long, value_name = "N", help = max_connections_help())]
+    #[arg(long, value_name = "N", help = connections_help(' '), long_help = connections_help('\n'))]
     max_connections: Option<usize>,
     /// Of these, how many may not have passed the handshake
     #[arg(long, value_name = "N", default_value_t = limits::STRANGERS_MAX)]
@@ -59,10 +59,11 @@ pub(super) struct LimitArgs {
     workers: usize,
 }
 
-fn max_connections_help() -> String {
+/// The default is not a value of the flag: it alone may be lowered.
+fn connections_help(before_default: char) -> String {
     format!(
-        "Connections at once. More than this process may open descriptors for are refused \
-         [default: {}, or as many as that allows]",
+        "Connections at once; more than the descriptors that this process may open are refused\
+         {before_default}[default: {}, or as many as those allow]",
         limits::CONNECTIONS_MAX
     )
 }

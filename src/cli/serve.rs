@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use gateloop::address::Address;
 use gateloop::limits;
 use gateloop::protocol::FramingKind;
-use gateloop::server::{Config, Server};
+use gateloop::server::{BindError, Config, Server};
 use gateloop::service::{Echo, Service, rpc::Rpc};
 use zeroize::Zeroizing;
 
@@ -26,7 +26,7 @@ The first SIGTERM or SIGINT answers what has been asked and stops; a second one 
 Exit codes: 0 stopped, 1 failed or had to cut somebody off, 2 wrong usage.
 
 Example:
-  echo 'a key of 16 bytes or more' > key && chmod 600 key
+  (umask 077; head -c 32 /dev/urandom | base64 > key)
   gateloop serve --listen 127.0.0.1:9090 --authkey-file key --max-connections 500
   gateloop call 127.0.0.1:9090 ping --authkey-file key";
 
@@ -105,20 +105,27 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
 }
 
 fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Result<(), Failure> {
-    let (service_name, handshake) = (service.name(), config.handshake.name());
+    let (name, handshake) = (service.name(), config.handshake.name());
     let (framing, reactors, limits) = (config.framing, config.reactors, config.limits.clone());
-    let server = Server::bind(config, service).map_err(Failure::failed)?;
+    let server = Server::bind(config, service).map_err(|error| match error {
+        BindError::Config(_) => Failure::usage(error),
+        _ => Failure::failed(error),
+    })?;
     signals::watch(server.stop_handle())
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
-    let addresses = server.addresses();
-    if let Some(MadeUp(key)) = made_up {
-        say(&introduction(&key, &addresses[0], framing))?;
-    }
-    for address in addresses {
-        say(&format!("listening on {address}\n"))?;
-    }
-    let listening: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-    tracing::info!(?listening, service_name, handshake, %framing, reactors, ?limits, "ready");
+    let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
+    let introduction = made_up
+        .map(|key| introduction(&key, &server.addresses()[0], framing))
+        .unwrap_or_default();
+    // In one piece: whoever reads a line of it has the others, too.
+    say(&format!(
+        "{}listening on {}\n",
+        *introduction,
+        addresses.join("\nlistening on ")
+    ))?;
+    tracing::info!(
+        ?addresses, service = name, handshake, %framing, reactors, ?limits, "ready"
+    );
     match server.run().map_err(Failure::failed)?.cut {
         0 => Ok(()),
         1 => Err(Failure::failed(
@@ -131,7 +138,12 @@ fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Res
 }
 
 /// What is said once about a made-up key; a script finds it behind `authkey: `.
-fn introduction(key: &str, address: &Address, framing: FramingKind) -> Zeroizing<String> {
+fn introduction(
+    MadeUp(key): &MadeUp,
+    address: &Address,
+    framing: FramingKind,
+) -> Zeroizing<String> {
+    let key = key.as_str();
     let mut text = Zeroizing::new(format!(
         "authkey: {key}\n\
          It was made up and is another one at every start; --authkey-file or GATELOOP_AUTHKEY \

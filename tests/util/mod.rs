@@ -1,13 +1,16 @@
 //! What the tests are written in: a server that runs for as long as its handle lives, commands
 //! that are run to their end, and waiting for a condition, always with a deadline.
 
-// Each test file is a crate of its own and uses another part of this one.
-#![allow(dead_code)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file is a crate of its own and uses another part of this one"
+)]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,14 +30,22 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} in vain: {what}"
+        );
         thread::park_timeout(LOOK_AGAIN);
     }
 }
 
+/// The path of the binary, which is not built without the feature `cli`.
+pub fn binary() -> &'static str {
+    option_env!("CARGO_BIN_EXE_gateloop").expect("built with the feature `cli`")
+}
+
 /// The binary, free of settings that the tests' own environment may hold.
 pub fn gateloop() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gateloop"));
+    let mut command = Command::new(binary());
     for (variable, _) in std::env::vars_os() {
         if variable.as_encoded_bytes().starts_with(b"GATELOOP_") {
             command.env_remove(variable);
@@ -45,10 +56,17 @@ pub fn gateloop() -> Command {
 }
 
 /// Runs a command to its end.
-pub fn output(command: &mut Command) -> Output {
-    let mut process = Process::start(command);
-    let status = process.wait();
-    Output { status, stdout: process.stdout().into(), stderr: process.stderr().into() }
+pub fn run(command: &mut Command) -> Ended {
+    Process::start(command).wait()
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` if a signal killed it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 /// A process whose output is collected. It is killed when this is dropped.
@@ -61,10 +79,16 @@ pub struct Process {
 impl Process {
     pub fn start(command: &mut Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = Collected::from(child.stdout.take().expect("a pipe"));
         let stderr = Collected::from(child.stderr.take().expect("a pipe"));
-        Self { child, stdout, stderr }
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -82,16 +106,30 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        let id = i32::try_from(self.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a process id");
         kill_process(id, signal).expect("a process that can be signalled");
     }
 
-    /// Waits for its end, after which all of its output is there.
-    pub fn wait(&mut self) -> ExitStatus {
-        let status = eventually("the process ends", || self.child.try_wait().expect("a child"));
-        self.stdout.finish();
-        self.stderr.finish();
-        status
+    /// Gives it this on standard input, for which there must be a pipe, and then its end.
+    pub fn write(&mut self, input: &[u8]) {
+        let mut stdin = self.child.stdin.take().expect("a pipe");
+        stdin.write_all(input).expect("a process that reads");
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        let status = eventually("the process ends", || {
+            self.child.try_wait().expect("a child")
+        });
+        let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
+        Ended {
+            code: status.code(),
+            stdout,
+            stderr,
+        }
     }
 }
 
@@ -105,30 +143,39 @@ impl Drop for Process {
 
 /// What comes out of a pipe, collected by a thread so that the pipe never fills.
 struct Collected {
-    text: Arc<Mutex<String>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<thread::JoinHandle<()>>,
 }
 
 impl Collected {
-    fn from(pipe: impl Read + Send + 'static) -> Self {
-        let text = Arc::new(Mutex::new(String::new()));
-        let collected = Arc::clone(&text);
+    fn from(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&bytes);
         let reader = thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                *collected.lock().expect("no panic") += &(line + "\n");
+            let mut chunk = [0; 4096];
+            while let Ok(len @ 1..) = pipe.read(&mut chunk) {
+                collected
+                    .lock()
+                    .expect("no panic")
+                    .extend_from_slice(&chunk[..len]);
             }
         });
-        Self { text, reader: Some(reader) }
+        Self {
+            bytes,
+            reader: Some(reader),
+        }
     }
 
     fn text(&self) -> String {
-        self.text.lock().expect("no panic").clone()
+        String::from_utf8_lossy(&self.bytes.lock().expect("no panic")).into_owned()
     }
 
-    fn finish(&mut self) {
+    /// All of it, when the other end is closed.
+    fn finish(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("no panic");
         }
+        self.text()
     }
 }
 
@@ -143,22 +190,26 @@ impl Serving {
     /// Starts it on a free port of the loopback address, with these arguments besides, and
     /// waits until it listens.
     pub fn start(args: &[&str]) -> Self {
-        Self::from_command(gateloop().args(["serve", "--listen", "127.0.0.1:0"]).args(args))
+        Self::from_command(
+            gateloop()
+                .args(["serve", "--listen", "127.0.0.1:0"])
+                .args(args),
+        )
     }
 
-    /// Starts this command, and waits until it listens and has logged that it is ready.
+    /// Starts this command, and waits until it listens.
     pub fn from_command(command: &mut Command) -> Self {
         let mut process = Process::start(command);
-        let addresses = eventually("the server is ready", || {
+        let addresses = eventually("the server listens", || {
             if let Ok(Some(status)) = process.child.try_wait() {
-                panic!("it ended with {status}: {}", process.stderr());
+                panic!("it ended with {status}: {}", process.stderr.finish());
             }
-            let listening: Vec<_> = process
-                .stdout()
+            let stdout = process.stdout();
+            let addresses = stdout
                 .lines()
-                .filter_map(|line| line.strip_prefix("listening on ").map(String::from))
-                .collect();
-            process.stderr().contains("ready").then_some(listening)
+                .filter_map(|line| line.strip_prefix("listening on "));
+            let addresses: Vec<_> = addresses.map(String::from).collect();
+            (stdout.ends_with('\n') && !addresses.is_empty()).then_some(addresses)
         });
         Self { process, addresses }
     }
@@ -171,15 +222,16 @@ impl Serving {
     /// The key that it made up.
     pub fn made_up_key(&self) -> Option<String> {
         let stdout = self.process.stdout();
-        stdout.lines().find_map(|line| line.strip_prefix("authkey: ")).map(String::from)
+        stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("authkey: "))
+            .map(String::from)
     }
 
     /// Asks it to stop, and waits until it has.
-    pub fn stop(mut self) -> Output {
+    pub fn stop(self) -> Ended {
         self.process.signal(Signal::TERM);
-        let status = self.process.wait();
-        let (stdout, stderr) = (self.process.stdout(), self.process.stderr());
-        Output { status, stdout: stdout.into(), stderr: stderr.into() }
+        self.process.wait()
     }
 }
 
@@ -189,8 +241,8 @@ pub struct Folder(PathBuf);
 impl Folder {
     /// `name` must be the test's own.
     pub fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("{name}-{}", std::process::id()));
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a folder");
         Self(path)
     }
@@ -203,7 +255,9 @@ impl Folder {
     pub fn write(&self, file: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.path(file);
         fs::write(&path, content).expect("a file that can be written");
-        path.into_os_string().into_string().expect("a path in UTF-8")
+        path.into_os_string()
+            .into_string()
+            .expect("a path in UTF-8")
     }
 }
 
