@@ -13,3 +13,8 @@ pub mod server;
 pub mod service;
 pub mod session;
 pub mod stats;
+
+/// The examples of README.md, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,5 +1,7 @@
 //! The binary as its operator meets it: settings, errors, exit codes, the key, `call`.
 
+#![cfg(feature = "cli")]
+
 mod util;
 
 use std::fs;
@@ -9,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use util::{Ended, Folder, PATIENCE, Process, Serving, binary, eventually, gateloop, run};
+use util::{Ended, Folder, PATIENCE, Process, Serving, eventually, gateloop, run};
 
 const KEY: &str = "a key of sixteen bytes or more";
 const FREE_PORT: &str = "127.0.0.1:0";
@@ -588,7 +590,7 @@ fn example(subcommand: &str) -> Vec<String> {
 #[test]
 fn the_examples_of_the_help_can_be_typed() {
     let folder = Folder::new("examples");
-    symlink(binary(), folder.path("gateloop")).expect("a free name");
+    symlink(env!("CARGO_BIN_EXE_gateloop"), folder.path("gateloop")).expect("a free name");
     let path = format!(
         "{}:{}",
         folder.path("").display(),
@@ -623,6 +625,21 @@ fn the_examples_of_the_help_can_be_typed() {
         );
     }
     assert_eq!(serving.stop().code, Some(0));
+}
+
+#[test]
+fn the_python_of_the_readme_can_be_typed() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let readme = readme.expect("the file");
+    let (_, python) = readme.split_once("```python\n").expect("an example");
+    let (python, _) = python.split_once("```").expect("its end");
+    let (_, answer) = python.split_once("  # ").expect("what it prints");
+    let serving = serving_with_key(&[]);
+    let (_, port) = serving.address().split_once(':').expect("a port");
+    let mut command = Command::new("python3");
+    command.arg("-c").arg(python.replace("9090", port));
+    let ended = run(command.env("GATELOOP_AUTHKEY", KEY));
+    assert_eq!((ended.code, &*ended.stdout), (Some(0), answer), "{ended:?}");
 }
 
 #[test]

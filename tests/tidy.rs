@@ -144,8 +144,9 @@ fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let behind = line[at + word.len()..].chars().next();
-        !(before.is_some_and(joins) && word.starts_with(joins))
-            && !(behind.is_some_and(joins) && word.ends_with(joins))
+        let joined_before = before.is_some_and(joins) && word.starts_with(joins);
+        let joined_behind = behind.is_some_and(joins) && word.ends_with(joins);
+        !joined_before && !joined_behind
     })
 }
 

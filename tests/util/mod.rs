@@ -1,5 +1,8 @@
 //! What the tests are written in: a server that runs for as long as its handle lives, commands
 //! that are run to their end, and waiting for a condition, always with a deadline.
+//!
+//! It runs the binary, which is not built without the feature `cli`: a test file that uses this
+//! begins with `#![cfg(feature = "cli")]`.
 
 #![allow(
     dead_code,
@@ -38,14 +41,9 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-/// The path of the binary, which is not built without the feature `cli`.
-pub fn binary() -> &'static str {
-    option_env!("CARGO_BIN_EXE_gateloop").expect("built with the feature `cli`")
-}
-
 /// The binary, free of settings that the tests' own environment may hold.
 pub fn gateloop() -> Command {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateloop"));
     for (variable, _) in std::env::vars_os() {
         if variable.as_encoded_bytes().starts_with(b"GATELOOP_") {
             command.env_remove(variable);
