@@ -1,159 +1,25 @@
 //! One client's socket and session: moves bytes between them. The only read and write calls.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use mio::event::Source as MioSource;
-use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use tracing::trace;
 
+use super::kit::Rest;
 use super::readiness::Readiness;
 use super::token::{Key, Source};
+use super::transport::Transport;
 use crate::error::CloseReason;
-use crate::limits::{SCRATCH_BYTES_KEPT, SEND_SLICES_MAX};
-use crate::protocol::Pool;
+use crate::limits::SEND_SLICES_MAX;
 use crate::protocol::connection::{Output, Phase};
-use crate::service::{Jobs, Service};
-use crate::session::{Budget, Lent, Rules, Session};
+use crate::service::Service;
+use crate::session::{Lent, Rules, Session};
 
 /// What a read asks for after a long message: the next one's header and little more, as all that
 /// comes with it must be copied.
 const PEEK_BYTES: usize = 4096;
-
-/// A connected socket.
-#[derive(Debug)]
-pub enum Transport {
-    /// Over IPv4 or IPv6.
-    Tcp(TcpStream),
-    /// Over a Unix socket.
-    Unix(UnixStream),
-}
-
-impl Transport {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
-
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match (self, slices) {
-            (Self::Tcp(stream), [one]) => stream.write(one),
-            (Self::Unix(stream), [one]) => stream.write(one),
-            (Self::Tcp(stream), many) => stream.write_vectored(many),
-            (Self::Unix(stream), many) => stream.write_vectored(many),
-        }
-    }
-
-    fn shutdown_write(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-    }
-
-    fn source(&mut self) -> &mut dyn MioSource {
-        match self {
-            Self::Tcp(stream) => stream,
-            Self::Unix(stream) => stream,
-        }
-    }
-}
-
-impl AsFd for Transport {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-/// What a reactor has once and lends to each of its drivers for a run.
-pub struct Kit<S> {
-    /// The service.
-    pub service: S,
-    /// What all conversations have in common.
-    pub rules: Arc<Rules>,
-    /// Reads go into this and are parsed in place.
-    pub read_buffer: Vec<u8>,
-    /// Answers are encoded into this, and are gone from it at the end of each run.
-    pub out: Vec<u8>,
-    /// Buffers for long messages.
-    pub pool: Pool,
-    /// What was deferred in a run.
-    pub jobs: Jobs,
-    /// Random bytes.
-    pub entropy: fn(&mut [u8]),
-    /// For sockets that turn out to need the edge of writability.
-    pub registry: Registry,
-    /// What this turn has moved; added to the server's counters at its end.
-    pub moved: Moved,
-    /// This turn's time.
-    pub now: Instant,
-}
-
-/// What was moved, by a turn or over a connection's life.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Moved {
-    /// Bytes read.
-    pub bytes_in: u64,
-    /// Bytes written.
-    pub bytes_out: u64,
-    /// Messages served.
-    pub messages: u64,
-}
-
-impl<S: Service> Kit<S> {
-    /// What a session is lent, beside what only a driver needs.
-    pub fn lend(&mut self) -> (Lent<'_, S>, Rest<'_>) {
-        let lent = Lent {
-            service: &mut self.service,
-            rules: &self.rules,
-            out: &mut self.out,
-            pool: &mut self.pool,
-            jobs: &mut self.jobs,
-            entropy: &mut self.entropy,
-            now: self.now,
-            budget: Budget::of(&self.rules.limits),
-        };
-        let rest = Rest {
-            read_buffer: &mut self.read_buffer,
-            registry: &self.registry,
-            moved: &mut self.moved,
-        };
-        (lent, rest)
-    }
-
-    /// Gives the scratch's memory back where an answer has made it large.
-    #[inline]
-    pub fn trim(&mut self) {
-        if self.out.capacity() > SCRATCH_BYTES_KEPT {
-            self.out = Vec::new();
-        }
-    }
-}
-
-/// The part of a [`Kit`] that only a driver needs.
-#[derive(Debug)]
-pub struct Rest<'a> {
-    read_buffer: &'a mut Vec<u8>,
-    registry: &'a Registry,
-    moved: &'a mut Moved,
-}
-
-impl Rest<'_> {
-    /// For a socket that is new.
-    #[must_use]
-    pub fn registry(&self) -> &Registry {
-        self.registry
-    }
-}
 
 /// How a run left its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

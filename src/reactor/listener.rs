@@ -16,7 +16,7 @@ use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use rustix::io::Errno;
 
-use super::driver::Transport;
+use super::transport::Transport;
 use crate::limits::ACCEPT_REST;
 
 /// A bound and listening socket.

@@ -12,18 +12,21 @@
 //! 9. Accept, within the budget.
 //! 10. Leave, if draining and nobody is left.
 
+mod admission;
 mod driver;
 mod inbox;
+mod kit;
 mod listener;
 mod lists;
 mod readiness;
+mod stopping;
 mod timers;
 mod token;
+mod transport;
 mod workers;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -34,15 +37,16 @@ use tracing::{debug, warn};
 
 use crate::error::CloseReason;
 use crate::limits::{CONNECTION_BYTES_MAX, JOBS_QUEUED_MAX, TURN_EVENTS};
+use crate::protocol::Pool;
 use crate::protocol::connection::Phase;
-use crate::protocol::{HandshakeRules, Pool};
 use crate::service::rpc::Rpc;
 use crate::service::{Jobs, Service};
 use crate::session::{Lent, Rules, Session};
-use driver::{Driver, Kit, Moved, Ran, Transport};
+use driver::{Driver, Ran};
 pub use inbox::{Inbox, Stop, StopFlag};
+use kit::{Kit, Moved};
+use listener::Listener;
 pub use listener::Socket;
-use listener::{Accepted, Listener};
 use lists::Lists;
 use readiness::Readiness;
 use timers::Wheel;
@@ -408,124 +412,6 @@ impl<S: Service> Reactor<S> {
         self.listeners.iter_mut().for_each(Listener::resume);
     }
 
-    fn accept(&mut self) {
-        for n in 0..self.listeners.len() {
-            for _ in 0..self.kit.rules.limits.turn_accepts {
-                if !self.accept_one(n) {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Lets one connection in, if one waits and there is room; whether to try another.
-    fn accept_one(&mut self, n: usize) -> bool {
-        let listener = &mut self.listeners[n];
-        if !listener.is_ready() {
-            return false;
-        }
-        let rules = Arc::clone(&self.kit.rules);
-        let stats = &rules.stats;
-        let full = stats.open.fetch_add(1, Relaxed) >= rules.limits.connections_max;
-        let accepted = if full {
-            Accepted::Exhausted
-        } else {
-            listener.accept()
-        };
-        if let Accepted::One(transport, peer) = accepted {
-            self.warned = false;
-            stats.accepted.fetch_add(1, Relaxed);
-            if let Err(error) = self.admit(transport, peer) {
-                stats.open.fetch_sub(1, Relaxed);
-                stats.closed(CloseReason::StrangerEvicted);
-                debug!(%error, "a new connection was turned away");
-            }
-            return true;
-        }
-        stats.open.fetch_sub(1, Relaxed);
-        match accepted {
-            Accepted::Broken(error) => {
-                warn!(%error, "a listener failed and is retried");
-                listener.rest(self.kit.now);
-            }
-            Accepted::Exhausted => {
-                if listener.rest(self.kit.now) {
-                    let rests = if full {
-                        &stats.rests_full
-                    } else {
-                        &stats.rests_exhausted
-                    };
-                    rests.fetch_add(1, Relaxed);
-                }
-                if !std::mem::replace(&mut self.warned, true) {
-                    let why = if full {
-                        "max-connections"
-                    } else {
-                        "descriptors or memory"
-                    };
-                    warn!(
-                        open = stats.open.load(Relaxed),
-                        limit = why,
-                        "nobody can be let in"
-                    );
-                }
-            }
-            Accepted::NoneWaits | Accepted::One(..) => {}
-        }
-        false
-    }
-
-    /// Gives a new connection its slot and our first words.
-    fn admit(&mut self, transport: Transport, address: Option<SocketAddr>) -> io::Result<()> {
-        let rules = Arc::clone(&self.kit.rules);
-        let slot = self.drivers.vacant_key();
-        let id = self.common.ids.fetch_add(1, Relaxed);
-        let strange = !matches!(rules.handshake, HandshakeRules::None);
-        if strange && !self.make_room_for_a_stranger() {
-            rules.stats.strangers.fetch_sub(1, Relaxed);
-            return Err(io::Error::other(
-                "other reactors hold all places for strangers",
-            ));
-        }
-        let (mut lent, rest) = self.kit.lend();
-        let session = Session::open(id, address, &mut lent);
-        let key = Key {
-            slot,
-            generation: id as u32,
-        };
-        match Driver::new(transport, key, rest.registry(), session) {
-            Ok(driver) => self.drivers.insert(driver),
-            Err(error) => {
-                self.kit.out.clear();
-                if strange {
-                    rules.stats.strangers.fetch_sub(1, Relaxed);
-                }
-                return Err(error);
-            }
-        };
-        debug!(id, peer = address.map(tracing::field::display), "accepted");
-        if strange {
-            self.strangers.push(0, slot);
-        }
-        self.drive(slot, |_, _| {});
-        Ok(())
-    }
-
-    /// Counts one more stranger; where there are too many, the oldest of ours goes, if we have any.
-    fn make_room_for_a_stranger(&mut self) -> bool {
-        let strangers = &self.kit.rules.stats.strangers;
-        if strangers.fetch_add(1, Relaxed) < self.kit.rules.limits.strangers_max {
-            return true;
-        }
-        let oldest = self.strangers.first(0);
-        if let Some(oldest) = oldest {
-            self.drive(oldest, |session, _| {
-                session.end(CloseReason::StrangerEvicted)
-            });
-        }
-        oldest.is_some()
-    }
-
     fn count(&mut self) {
         let moved = std::mem::take(&mut self.kit.moved);
         let stats = &self.kit.rules.stats;
@@ -536,51 +422,6 @@ impl<S: Service> Reactor<S> {
         if moved.bytes_out > 0 {
             stats.bytes_out.fetch_add(moved.bytes_out, Relaxed);
         }
-    }
-
-    /// Follows the order to stop; whether there is another turn.
-    fn goes_on(&mut self) -> bool {
-        match self.common.stop.order() {
-            Stop::No => return true,
-            Stop::Drain if self.drain_deadline.is_none() => self.begin_drain(),
-            Stop::Drain => {}
-            Stop::Abort => self.abort(),
-        }
-        self.reap();
-        !self.drivers.is_empty()
-    }
-
-    /// Lets in who waits already (a closed listener would reset them), closes the listeners, and
-    /// has everybody read once to the end.
-    fn begin_drain(&mut self) {
-        self.drain_deadline = Some(self.kit.now + self.kit.rules.limits.drain_timeout);
-        self.listeners.iter_mut().for_each(Listener::resume);
-        for n in 0..self.listeners.len() {
-            self.listeners[n].note();
-            while self.accept_one(n) {}
-        }
-        for mut listener in self.listeners.drain(..) {
-            // It is closed right after.
-            let _ = self.kit.registry.deregister(listener.source());
-        }
-        for (slot, driver) in &mut self.drivers {
-            driver.last_read = true;
-            driver.note(Readiness::READABLE);
-            enqueue(&mut self.ready, driver, slot);
-        }
-    }
-
-    /// Cuts everybody off. Who is only lingering has been sent everything.
-    fn abort(&mut self) {
-        let slots: Vec<usize> = self.drivers.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            let phase = self.drivers[slot].session.connection().phase();
-            if !matches!(phase, Phase::Lingering(_) | Phase::Closed(_)) {
-                self.common.stop.cut(1);
-            }
-            self.drive(slot, |session, _| session.end(CloseReason::Aborted));
-        }
-        self.reap();
     }
 }
 

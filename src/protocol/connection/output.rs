@@ -1,96 +1,14 @@
-//! One conversation without its socket: framing, handshake and both buffers.
-//!
-//! ```text
-//!   Handshake ──passed──► Commands ──end──► Draining ──flushed──► Lingering ──EOF, time──► Closed
-//!       └───────────────────end────────────────▲                                             ▲
-//!       └──────────────────────── an end that is not worth a flush ──────────────────────────┘
-//! ```
-//!
-//! The calling contract stands in `docs/ARCHITECTURE.md`. In short: bytes go in through
-//! [`Connection::advance`], one event at a time; messages go out through the `send` family, into
-//! the caller's scratch; what the kernel takes of queue and scratch is told to
-//! [`Connection::wrote`], and what it refuses moves to the queue with [`Connection::keep`].
+//! The way out of a connection: every append ends in `appended`, which sees the marks.
 
 use std::io::IoSlice;
 use std::mem;
-use std::ops::Range;
 use std::time::Instant;
 
-use super::Pool;
-use super::framing::{AnyFraming, Decoded, Framing, FramingKind};
-use super::handshake::{AnyHandshake, Digest, Entropy, HandshakeRules, Step};
-use super::recv_buffer::{Message, RecvBuffer};
-use super::send_queue::SendQueue;
-use crate::error::{CloseReason, ProtocolError};
+use super::Connection;
+use crate::error::CloseReason;
 use crate::limits::{Limits, SEND_COPY_BYTES_MAX};
-
-/// Where a conversation stands.
-#[derive(Debug)]
-pub enum Phase {
-    /// Nobody has proved anything yet.
-    Handshake(Box<AnyHandshake>),
-    /// Messages are served.
-    Commands,
-    /// Nothing is served any more; what is queued is delivered.
-    Draining(Box<CloseReason>),
-    /// Our FIN is out; what still comes is discarded, until the peer's or the deadline.
-    Lingering(Box<(CloseReason, Instant)>),
-    /// The socket may be closed.
-    Closed(Box<CloseReason>),
-}
-
-impl Phase {
-    /// The phase's name, for the log.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Handshake(_) => "handshake",
-            Self::Commands => "commands",
-            Self::Draining(_) => "draining",
-            Self::Lingering(_) => "lingering",
-            Self::Closed(_) => "closed",
-        }
-    }
-}
-
-/// Whether more input can come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// It can.
-    Open,
-    /// The peer shut down its sending half.
-    Eof,
-    /// We stop reading, as the server is stopping.
-    Stopped,
-}
-
-/// What lies at the front of the input.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A whole message for the service.
-    Message {
-        /// Where its payload lies in the bytes given.
-        payload: Range<usize>,
-        /// How many of the bytes given it took.
-        wire: usize,
-    },
-    /// A handshake message, already dealt with.
-    Handshake {
-        /// What it led to.
-        step: Step,
-        /// How many of the bytes given it took.
-        wire: usize,
-    },
-    /// The header of an unfinished message.
-    Header {
-        /// The header's length.
-        header: usize,
-        /// The payload's length, as the header claims.
-        payload: usize,
-    },
-    /// Nothing whole.
-    Incomplete,
-}
+use crate::protocol::framing::Framing;
+use crate::protocol::{Message, Pool};
 
 /// What a caller lends for output: its scratch, which follows whatever the queue holds.
 #[derive(Debug)]
@@ -103,147 +21,13 @@ pub struct Output<'a> {
     pub now: Instant,
 }
 
-/// See the module.
-#[derive(Debug)]
-pub struct Connection {
-    pub(crate) phase: Phase,
-    pub(crate) recv: RecvBuffer,
-    pub(crate) input: Input,
-    framing: AnyFraming,
-    send: SendQueue,
-    digest: Option<Digest>,
-    stranger: bool,
-    throttled: bool,
-    starved: bool,
-    fault: Option<Fault>,
-}
-
 /// What an append ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     Hard,
     Stream,
 }
 
-impl Connection {
-    /// The serving side; its first words go into `out`.
-    pub fn accept(
-        rules: &HandshakeRules,
-        framing: FramingKind,
-        entropy: Entropy<'_>,
-        out: &mut Vec<u8>,
-    ) -> Self {
-        Self::new(AnyHandshake::accept(rules, entropy, out), framing)
-    }
-
-    /// The connecting side.
-    #[must_use]
-    pub fn connect(rules: &HandshakeRules, framing: FramingKind) -> Self {
-        Self::new(AnyHandshake::connect(rules), framing)
-    }
-
-    fn new(handshake: Option<AnyHandshake>, framing: FramingKind) -> Self {
-        Self {
-            stranger: handshake.is_some(),
-            phase: handshake.map_or(Phase::Commands, |h| Phase::Handshake(Box::new(h))),
-            recv: RecvBuffer::default(),
-            input: Input::Open,
-            framing: AnyFraming::new(framing),
-            send: SendQueue::default(),
-            digest: None,
-            throttled: false,
-            starved: false,
-            fault: None,
-        }
-    }
-
-    /// Where the conversation stands.
-    #[must_use]
-    pub fn phase(&self) -> &Phase {
-        &self.phase
-    }
-
-    /// Whether there is a handshake that the peer has not passed.
-    #[must_use]
-    #[inline]
-    pub fn is_stranger(&self) -> bool {
-        self.stranger
-    }
-
-    /// The digest with which the peer proved its key.
-    #[must_use]
-    pub fn digest(&self) -> Option<Digest> {
-        self.digest
-    }
-
-    /// Memory held by both buffers, in bytes.
-    #[must_use]
-    #[inline]
-    pub fn capacity(&self) -> usize {
-        self.recv.capacity().saturating_add(self.send.capacity())
-    }
-
-    /// Looks at the front of `bytes`, which begin where the last event's `wire` ended. A handshake
-    /// message is dealt with, its answer appended to `out`.
-    ///
-    /// # Errors
-    /// What the peer did wrong; the caller ends the connection.
-    #[inline]
-    pub fn advance(
-        &mut self,
-        bytes: &[u8],
-        limits: &Limits,
-        entropy: Entropy<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Event, ProtocolError> {
-        match &mut self.phase {
-            Phase::Commands => {
-                let eof = self.input == Input::Eof;
-                match self.framing.decode(bytes, eof, limits.message_bytes_max)? {
-                    Decoded::Message { payload, wire } => Ok(Event::Message { payload, wire }),
-                    Decoded::Header { header, payload } => Ok(Event::Header { header, payload }),
-                    Decoded::Incomplete => Ok(Event::Incomplete),
-                }
-            }
-            Phase::Handshake(_) => self.greet(bytes, entropy, out),
-            Phase::Draining(_) | Phase::Lingering(_) | Phase::Closed(_) => Ok(Event::Incomplete),
-        }
-    }
-
-    fn greet(
-        &mut self,
-        bytes: &[u8],
-        entropy: Entropy<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Event, ProtocolError> {
-        let Phase::Handshake(handshake) = &mut self.phase else {
-            return Ok(Event::Incomplete);
-        };
-        match handshake.decode(bytes)? {
-            Decoded::Message { payload, wire } => {
-                let message = bytes.get(payload).unwrap_or_default();
-                let step = handshake.advance(message, entropy, out)?;
-                if let Step::Passed(digest) = step {
-                    self.digest = Some(digest);
-                    self.stranger = false;
-                    self.phase = Phase::Commands;
-                }
-                Ok(Event::Handshake { step, wire })
-            }
-            Decoded::Header { header, payload } => Ok(Event::Header { header, payload }),
-            Decoded::Incomplete => Ok(Event::Incomplete),
-        }
-    }
-
-    /// Tells a peer whose key is wrong.
-    pub fn refuse(&mut self, out: &mut Vec<u8>) {
-        if let Phase::Handshake(handshake) = &self.phase {
-            handshake.refuse(out);
-        }
-    }
-}
-
-/// Output: every append ends in `appended`, which sees the marks.
 impl Connection {
     /// Takes a whole message, or a part of one that was begun.
     #[inline]
@@ -332,7 +116,7 @@ impl Connection {
     }
 
     #[inline]
-    fn is_streaming(&self) -> bool {
+    pub(super) fn is_streaming(&self) -> bool {
         self.send.stream_left() > 0
     }
 
@@ -456,45 +240,11 @@ impl Connection {
     }
 }
 
-/// Ends: the first reason stands, unless what was to be delivered then is cut short.
-impl Connection {
-    /// Ends the conversation: what is queued is delivered first where that is worth it.
-    pub fn end(&mut self, reason: CloseReason) {
-        let reason = if self.is_streaming() && reason.flushes() {
-            CloseReason::StreamLength
-        } else {
-            reason
-        };
-        self.recv.clear();
-        self.phase = match mem::replace(&mut self.phase, Phase::Commands) {
-            Phase::Handshake(_) | Phase::Commands if reason.flushes() => {
-                Phase::Draining(Box::new(reason))
-            }
-            Phase::Draining(first) if reason.flushes() => Phase::Draining(first),
-            Phase::Handshake(_) | Phase::Commands | Phase::Draining(_) => {
-                self.send.clear();
-                Phase::Closed(Box::new(reason))
-            }
-            Phase::Lingering(ending) => Phase::Closed(Box::new(ending.0)),
-            Phase::Closed(reason) => Phase::Closed(reason),
-        };
-    }
-
-    /// All is delivered and our FIN is out: lingers until `until`, unless the peer is done as well.
-    pub fn flushed(&mut self, until: Instant) {
-        self.phase = match mem::replace(&mut self.phase, Phase::Commands) {
-            Phase::Draining(reason) if self.input == Input::Eof => Phase::Closed(reason),
-            Phase::Draining(reason) => Phase::Lingering(Box::new((*reason, until))),
-            other => other,
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::protocol::connection::Phase;
+    use crate::protocol::{FramingKind, HandshakeRules};
 
     fn connection(framing: FramingKind) -> Connection {
         Connection::connect(&HandshakeRules::None, framing)
@@ -610,10 +360,10 @@ mod tests {
             }
             let fault = connection.take_fault();
             connection.end(CloseReason::ServiceClosed);
-            let (Phase::Draining(reason) | Phase::Closed(reason)) = connection.phase else {
+            let (Phase::Draining(reason) | Phase::Closed(reason)) = connection.phase() else {
                 panic!("{:?}", connection.phase)
             };
-            (fault, *reason, out)
+            (fault, **reason, out)
         };
         let (fault, reason, out) = stream(&[b"ab", b"cde"]);
         assert_eq!((fault, reason), (None, CloseReason::ServiceClosed));
@@ -644,17 +394,5 @@ mod tests {
             .flat_map(|slice| slice.to_vec())
             .collect();
         assert!(all.starts_with(b"before\nLLL") && all.ends_with(b"LLL\nafter\n"));
-    }
-
-    #[test]
-    fn ends_by_its_first_reason() {
-        let until = Instant::now() + Duration::from_secs(1);
-        let mut connection = connection(FramingKind::I32Be);
-        connection.end(CloseReason::IdleTimeout);
-        assert_eq!(connection.phase().name(), "draining");
-        connection.flushed(until);
-        assert_eq!(connection.phase().name(), "lingering");
-        connection.end(CloseReason::Aborted);
-        assert!(matches!(&connection.phase, Phase::Closed(r) if **r == CloseReason::IdleTimeout));
     }
 }

@@ -15,99 +15,24 @@
 //! | has written | [`Connection::wrote`], then [`Session::settle`] |
 //! | sees [`Session::deadline`] pass | [`Session::on_deadline`] |
 
+mod deadlines;
+mod lent;
+
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tracing::trace;
 
 use crate::error::{CloseReason, ProtocolError};
-use crate::limits::{DEFERRED_PER_CONNECTION_MAX, LONG_MESSAGE_BYTES, Limits};
-use crate::penalties::Penalties;
+use crate::limits::{DEFERRED_PER_CONNECTION_MAX, LONG_MESSAGE_BYTES};
+use crate::protocol::Message;
 use crate::protocol::connection::{Connection, Event, Input, Output, Phase};
-use crate::protocol::handshake::{Entropy, HandshakeRules, Step};
-use crate::protocol::{FramingKind, Message, Pool};
+use crate::protocol::handshake::Step;
 use crate::service::{Flow, Jobs, Peer, Replies, Service};
-use crate::stats::Stats;
+pub use lent::{Budget, Lent, Rules};
 
 /// Bytes of a read that are added to an unfinished message at a time until its length is known.
 const HEAD_BYTES: usize = 64;
-
-/// What all conversations of a server have in common.
-#[derive(Debug)]
-pub struct Rules {
-    /// Who may speak.
-    pub handshake: HandshakeRules,
-    /// Where a message ends.
-    pub framing: FramingKind,
-    /// Every bound.
-    pub limits: Limits,
-    /// What wrong keys have cost.
-    pub penalties: Penalties,
-    /// What is counted.
-    pub stats: Arc<Stats>,
-    /// What a session counts its milliseconds from: half the size of an [`Instant`], and there are
-    /// ten thousand of them.
-    pub epoch: Instant,
-}
-
-impl Rules {
-    fn ms(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.epoch).as_millis() as u64
-    }
-
-    fn at(&self, ms: u64) -> Instant {
-        self.epoch + Duration::from_millis(ms)
-    }
-}
-
-/// What may still be done for one connection in this turn.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// Bytes to read.
-    pub bytes: usize,
-    /// Messages to serve.
-    pub messages: usize,
-}
-
-impl Budget {
-    /// A turn's whole budget.
-    #[must_use]
-    pub fn of(limits: &Limits) -> Self {
-        Self {
-            bytes: limits.turn_bytes,
-            messages: limits.turn_messages,
-        }
-    }
-
-    /// Whether the turn is over for this connection.
-    #[must_use]
-    #[inline]
-    pub fn is_spent(self) -> bool {
-        self.bytes == 0 || self.messages == 0
-    }
-}
-
-/// What a driver lends for one call.
-pub struct Lent<'a, S> {
-    /// The service.
-    pub service: &'a mut S,
-    /// What all conversations have in common.
-    pub rules: &'a Rules,
-    /// Answers are encoded into this; it must be empty when another session is driven.
-    pub out: &'a mut Vec<u8>,
-    /// Buffers for long messages.
-    pub pool: &'a mut Pool,
-    /// Takes what is deferred.
-    pub jobs: &'a mut Jobs,
-    /// Random bytes for the handshake.
-    pub entropy: Entropy<'a>,
-    /// This turn's time.
-    pub now: Instant,
-    /// What is left of this connection's turn.
-    pub budget: Budget,
-}
 
 /// See the module.
 pub struct Session<S: Service> {
@@ -530,56 +455,6 @@ impl<S: Service> Session<S> {
         trace!(id = self.peer.id, peer = self.peer.address.map(tracing::field::display),
             from = before, to = self.connection.phase.name(), %reason, "phase");
     }
-
-    /// When something is due if nothing happens before.
-    #[must_use]
-    #[inline]
-    pub fn deadline(&self, rules: &Rules) -> Option<Instant> {
-        let limits = &rules.limits;
-        match &self.connection.phase {
-            Phase::Commands => {
-                let idle = limits
-                    .idle_timeout
-                    .map(|timeout| rules.at(self.mark_ms) + timeout);
-                let arrival = self.connection.recv.arrival_deadline(limits);
-                let write = self.connection.write_deadline(limits);
-                earliest(earliest(idle, arrival), write)
-            }
-            Phase::Handshake(_) if self.refusing => Some(rules.at(self.mark_ms)),
-            Phase::Handshake(_) => Some(rules.at(self.opened_ms) + limits.handshake_timeout),
-            Phase::Draining(_) => self.connection.write_deadline(limits),
-            Phase::Lingering(ending) => Some(ending.1),
-            Phase::Closed(_) => None,
-        }
-    }
-
-    /// What is due at `lent.now` happens.
-    pub fn on_deadline(&mut self, lent: &mut Lent<'_, S>) {
-        let (limits, now) = (&lent.rules.limits, lent.now);
-        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        if !due(self.deadline(lent.rules)) {
-            return;
-        }
-        match &self.connection.phase {
-            Phase::Handshake(_) if self.refusing => {
-                self.connection.refuse(lent.out);
-                self.end(CloseReason::WrongKey);
-            }
-            Phase::Handshake(_) => self.end(CloseReason::HandshakeTimeout),
-            Phase::Commands | Phase::Draining(_) if due(self.connection.write_deadline(limits)) => {
-                self.end(CloseReason::WriteTimeout);
-            }
-            Phase::Commands if due(self.connection.recv.arrival_deadline(limits)) => {
-                self.end(CloseReason::ArrivalTimeout);
-            }
-            Phase::Commands if self.deferred > 0 || !self.connection.is_flushed() => {
-                self.mark_ms = lent.rules.ms(now);
-            }
-            Phase::Commands => self.end(CloseReason::IdleTimeout),
-            Phase::Lingering(_) => self.end(CloseReason::PeerClosed),
-            Phase::Draining(_) | Phase::Closed(_) => {}
-        }
-    }
 }
 
 fn deferred_max<S: Service>() -> u16 {
@@ -587,12 +462,5 @@ fn deferred_max<S: Service>() -> u16 {
         1
     } else {
         DEFERRED_PER_CONNECTION_MAX as u16
-    }
-}
-
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }

@@ -1,0 +1,55 @@
+//! Step 10 of a turn: how a reactor comes to its end.
+
+use super::listener::Listener;
+use super::readiness::Readiness;
+use super::{Reactor, Stop, enqueue};
+use crate::error::CloseReason;
+use crate::protocol::connection::Phase;
+use crate::service::Service;
+
+impl<S: Service> Reactor<S> {
+    /// Follows the order to stop; whether there is another turn.
+    pub(super) fn goes_on(&mut self) -> bool {
+        match self.common.stop.order() {
+            Stop::No => return true,
+            Stop::Drain if self.drain_deadline.is_none() => self.begin_drain(),
+            Stop::Drain => {}
+            Stop::Abort => self.abort(),
+        }
+        self.reap();
+        !self.drivers.is_empty()
+    }
+
+    /// Lets in who waits already (a closed listener would reset them), closes the listeners, and
+    /// has everybody read once to the end.
+    fn begin_drain(&mut self) {
+        self.drain_deadline = Some(self.kit.now + self.kit.rules.limits.drain_timeout);
+        self.listeners.iter_mut().for_each(Listener::resume);
+        for n in 0..self.listeners.len() {
+            self.listeners[n].note();
+            while self.accept_one(n) {}
+        }
+        for mut listener in self.listeners.drain(..) {
+            // It is closed right after.
+            let _ = self.kit.registry.deregister(listener.source());
+        }
+        for (slot, driver) in &mut self.drivers {
+            driver.last_read = true;
+            driver.note(Readiness::READABLE);
+            enqueue(&mut self.ready, driver, slot);
+        }
+    }
+
+    /// Cuts everybody off. Who is only lingering has been sent everything.
+    pub(super) fn abort(&mut self) {
+        let slots: Vec<usize> = self.drivers.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let phase = self.drivers[slot].session.connection().phase();
+            if !matches!(phase, Phase::Lingering(_) | Phase::Closed(_)) {
+                self.common.stop.cut(1);
+            }
+            self.drive(slot, |session, _| session.end(CloseReason::Aborted));
+        }
+        self.reap();
+    }
+}

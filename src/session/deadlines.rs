@@ -1,0 +1,67 @@
+//! When something is due for a session, and what happens then.
+
+use std::time::Instant;
+
+use super::{Lent, Rules, Session};
+use crate::error::CloseReason;
+use crate::protocol::connection::Phase;
+use crate::service::Service;
+
+impl<S: Service> Session<S> {
+    /// When something is due if nothing happens before.
+    #[must_use]
+    #[inline]
+    pub fn deadline(&self, rules: &Rules) -> Option<Instant> {
+        let limits = &rules.limits;
+        match &self.connection.phase {
+            Phase::Commands => {
+                let idle = limits
+                    .idle_timeout
+                    .map(|timeout| rules.at(self.mark_ms) + timeout);
+                let arrival = self.connection.recv.arrival_deadline(limits);
+                let write = self.connection.write_deadline(limits);
+                earliest(earliest(idle, arrival), write)
+            }
+            Phase::Handshake(_) if self.refusing => Some(rules.at(self.mark_ms)),
+            Phase::Handshake(_) => Some(rules.at(self.opened_ms) + limits.handshake_timeout),
+            Phase::Draining(_) => self.connection.write_deadline(limits),
+            Phase::Lingering(ending) => Some(ending.1),
+            Phase::Closed(_) => None,
+        }
+    }
+
+    /// What is due at `lent.now` happens.
+    pub fn on_deadline(&mut self, lent: &mut Lent<'_, S>) {
+        let (limits, now) = (&lent.rules.limits, lent.now);
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if !due(self.deadline(lent.rules)) {
+            return;
+        }
+        match &self.connection.phase {
+            Phase::Handshake(_) if self.refusing => {
+                self.connection.refuse(lent.out);
+                self.end(CloseReason::WrongKey);
+            }
+            Phase::Handshake(_) => self.end(CloseReason::HandshakeTimeout),
+            Phase::Commands | Phase::Draining(_) if due(self.connection.write_deadline(limits)) => {
+                self.end(CloseReason::WriteTimeout);
+            }
+            Phase::Commands if due(self.connection.recv.arrival_deadline(limits)) => {
+                self.end(CloseReason::ArrivalTimeout);
+            }
+            Phase::Commands if self.deferred > 0 || !self.connection.is_flushed() => {
+                self.mark_ms = lent.rules.ms(now);
+            }
+            Phase::Commands => self.end(CloseReason::IdleTimeout),
+            Phase::Lingering(_) => self.end(CloseReason::PeerClosed),
+            Phase::Draining(_) | Phase::Closed(_) => {}
+        }
+    }
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
