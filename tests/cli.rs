@@ -253,6 +253,16 @@ fn a_file_that_is_missing_is_named() {
 }
 
 #[test]
+fn a_key_file_that_cannot_be_read_is_named() {
+    // Nobody can read a folder; a file without permissions stays readable to root.
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    for args in [&["serve"][..], &["call", "127.0.0.1:1", "ping"]] {
+        let ended = gateloop_with_key(&[args, &["--authkey-file", folder]].concat());
+        assert_error(&ended, 1, &format!("{folder}: Is a directory"));
+    }
+}
+
+#[test]
 fn an_empty_key_is_refused() {
     let folder = Folder::new("empty-key");
     for content in ["", "\n", "\r\n"] {

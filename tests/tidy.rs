@@ -356,6 +356,24 @@ fn crates_stay_in_the_rooms_they_were_let_into() {
     assert_none(complaints);
 }
 
+#[test]
+fn the_reactor_reads_and_writes_in_one_place() {
+    let mut complaints = Vec::new();
+    for source in Source::all(&["src/reactor"]) {
+        if source.path != "src/reactor/driver.rs" {
+            let words = [
+                ".read(",
+                ".write(",
+                ".write_vectored(",
+                "io::read",
+                "io::write",
+            ];
+            complaints.extend(source.find(source.before_tests(), &words, "the driver's alone"));
+        }
+    }
+    assert_none(complaints);
+}
+
 // Size.
 
 #[test]

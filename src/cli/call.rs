@@ -17,7 +17,8 @@ use super::{Failure, key, say};
 const FRAMINGS: [FramingKind; 2] = [FramingKind::I32Be, FramingKind::Lines];
 
 const AFTER_HELP: &str = "\
-Prints the result as JSON. The key is read from --authkey-file or the variable GATELOOP_AUTHKEY.
+Prints the result as JSON. Each flag --some-name can also be given as the variable
+GATELOOP_SOME_NAME. The key is read from --authkey-file or the variable GATELOOP_AUTHKEY.
 
 Exit codes: 0 there is a result, 1 an error was answered or there was no answer, 2 wrong usage.
 
