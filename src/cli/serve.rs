@@ -10,7 +10,6 @@ use gateloop::limits;
 use gateloop::protocol::FramingKind;
 use gateloop::server::{BindError, Config, Server};
 use gateloop::service::{Echo, Service, rpc::Rpc};
-use zeroize::Zeroizing;
 
 use super::key::MadeUp;
 use super::{Failure, descriptors, key, log, say, signals};
@@ -120,7 +119,7 @@ fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Res
     // In one piece: whoever reads a line of it has the others, too.
     say(&format!(
         "{}listening on {}\n",
-        *introduction,
+        introduction,
         addresses.join("\nlistening on ")
     ))?;
     tracing::info!(
@@ -138,17 +137,13 @@ fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Res
 }
 
 /// What is said once about a made-up key; a script finds it behind `authkey: `.
-fn introduction(
-    MadeUp(key): &MadeUp,
-    address: &Address,
-    framing: FramingKind,
-) -> Zeroizing<String> {
+fn introduction(MadeUp(key): &MadeUp, address: &Address, framing: FramingKind) -> String {
     let key = key.as_str();
-    let mut text = Zeroizing::new(format!(
+    let mut text = format!(
         "authkey: {key}\n\
          It was made up and is another one at every start; --authkey-file or GATELOOP_AUTHKEY \
          set one to keep.\n"
-    ));
+    );
     // Python's `multiprocessing` knows no other framing.
     if framing == FramingKind::I32Be {
         let address = match address {
@@ -157,7 +152,7 @@ fn introduction(
             }
             Address::Unix(path) => format!("{path:?}"),
         };
-        *text += &format!(
+        text += &format!(
             "To paste into Python:\n\
              from multiprocessing.connection import Client; \
              c = Client({address}, authkey=b\"{key}\"); \
