@@ -13,6 +13,7 @@
 //! 10. Leave, if draining and nobody is left.
 
 mod admission;
+mod deferred;
 mod driver;
 mod inbox;
 mod kit;
@@ -33,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::error::CloseReason;
 use crate::limits::{CONNECTION_BYTES_MAX, JOBS_QUEUED_MAX, TURN_EVENTS};
@@ -51,7 +52,7 @@ use lists::Lists;
 use readiness::Readiness;
 use timers::Wheel;
 use token::{Key, Source};
-use workers::{Completion, Workers};
+use workers::Workers;
 
 /// The slab keeps its free list in what the entry leaves unused, as an `Option` would. In debug
 /// builds mio adds a field of its own to each socket.
@@ -269,27 +270,6 @@ impl<S: Service> Reactor<S> {
         }
     }
 
-    fn submit_jobs(&mut self, slot: usize) {
-        if self.kit.jobs.taken.is_empty() {
-            return;
-        }
-        let Some(key) = self.drivers.get(slot).map(|driver| driver.key(slot)) else {
-            return;
-        };
-        for job in self.kit.jobs.taken.drain(..) {
-            if let Err(job) = self.workers.submit(key, job) {
-                warn!("no thread for work that would block: such a request fails");
-                let (tag, input_bytes, answer) = (job.tag, job.input_bytes, job.if_panicked);
-                self.inbox.push(Completion {
-                    key,
-                    tag,
-                    input_bytes,
-                    answer,
-                });
-            }
-        }
-    }
-
     /// Keeps the sum of all clients' buffers; who makes it too large ends its own largest.
     fn charge(&mut self, before: usize, after: usize) {
         let stats = Arc::clone(&self.kit.rules.stats);
@@ -309,44 +289,6 @@ impl<S: Service> Reactor<S> {
                     session.end(CloseReason::BufferMemory);
                 }),
                 _ => break,
-            }
-        }
-    }
-
-    fn take_completions(&mut self) {
-        for completion in self.inbox.take() {
-            self.kit.jobs.room += 1;
-            self.kit.rules.stats.jobs.fetch_add(1, Relaxed);
-            let Completion {
-                key,
-                tag,
-                input_bytes,
-                answer,
-            } = completion;
-            let Some(driver) = tenant(&mut self.drivers, key) else {
-                self.kit
-                    .rules
-                    .stats
-                    .buffer_bytes
-                    .fetch_sub(input_bytes, Relaxed);
-                continue;
-            };
-            let held = driver.session.held();
-            let (mut lent, _) = self.kit.lend();
-            driver
-                .session
-                .completed(tag, input_bytes, answer, &mut lent);
-            driver.keep(&mut lent);
-            let holds = driver.session.held();
-            self.grown.push(key.slot);
-            self.charge(held, holds);
-        }
-        while self.kit.jobs.room > 0
-            && let Some(key) = self.crowd.pop_front()
-        {
-            if let Some(driver) = tenant(&mut self.drivers, key) {
-                driver.crowded = false;
-                enqueue(&mut self.ready, driver, key.slot);
             }
         }
     }
