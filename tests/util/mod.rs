@@ -10,6 +10,12 @@
     reason = "each test file is a crate of its own and uses another part of this one"
 )]
 
+pub mod measure;
+pub mod random;
+pub mod seed;
+pub mod server;
+pub mod services;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

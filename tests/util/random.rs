@@ -16,6 +16,12 @@ impl Random {
         (self.next() % max as u64) as usize + 1
     }
 
+    /// A number from 1 to 2^`bits`, a small one as likely as a large one.
+    pub(crate) fn magnitude(&mut self, bits: usize) -> usize {
+        let max = 1 << self.up_to(bits);
+        self.up_to(max)
+    }
+
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         bytes.fill_with(|| self.next() as u8);
     }

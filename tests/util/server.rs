@@ -1,19 +1,23 @@
 //! A real server on a thread of the test, and raw clients that speak bytes to it.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gateloop::address::Address;
 use gateloop::error::CloseReason;
-use gateloop::protocol::HandshakeRules;
+use gateloop::protocol::handshake::{Step, mutual};
+use gateloop::protocol::{HandshakeRules, Key};
 use gateloop::server::{Config, Outcome, Server, StopHandle};
 use gateloop::service::Service;
 use gateloop::stats::Stats;
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
-use super::PATIENCE;
+use super::{PATIENCE, eventually};
 
 /// A running server. Dropping it cuts everybody off and waits for its end.
 pub struct TestServer {
@@ -28,6 +32,22 @@ pub fn open_config() -> Config {
     let mut config = Config::new(HandshakeRules::None);
     config.listen = vec![Address::Tcp(([127, 0, 0, 1], 0).into())];
     config
+}
+
+/// The handshake `mutual` under this key, a free port, the default limits.
+pub fn keyed_config(key: &str) -> Config {
+    Config {
+        handshake: HandshakeRules::Mutual(rules(key)),
+        ..open_config()
+    }
+}
+
+/// Both sides of a test live in one process, so its clients answer its own challenges.
+pub fn rules(key: &str) -> mutual::Rules {
+    mutual::Rules {
+        allow_own_challenges: true,
+        ..mutual::Rules::new(Key::new(key).expect("a key"))
+    }
 }
 
 impl TestServer {
@@ -62,6 +82,33 @@ impl TestServer {
     pub fn connect(&self) -> Raw {
         Raw::connect(self.address)
     }
+
+    /// Waits until `count` connections have ended for this reason, and no more have.
+    pub fn wait_for_closes(&self, reason: CloseReason, count: u64) {
+        eventually(reason.name(), || {
+            let closes = self.closes(reason);
+            assert!(closes <= count, "{closes} are {reason}, not {count}");
+            (closes == count).then_some(())
+        });
+    }
+
+    /// Waits until nobody is connected, nothing is held and each end is counted once.
+    pub fn wait_until_empty(&self) {
+        eventually("everybody is gone and nothing is held", || {
+            let now = self.stats.snapshot();
+            let closes: u64 = now.closes.0.iter().sum();
+            assert!(closes <= now.accepted, "an end is counted twice: {now:?}");
+            let empty = (now.open, now.strangers, now.buffer_bytes) == (0, 0, 0);
+            (empty && closes == now.accepted).then_some(())
+        });
+    }
+
+    /// Waits until this many clients are connected.
+    pub fn wait_until_open(&self, count: usize) {
+        eventually("they are connected", || {
+            (self.stats.open.load(Relaxed) == count).then_some(())
+        });
+    }
 }
 
 impl Drop for TestServer {
@@ -77,17 +124,85 @@ impl Drop for TestServer {
 /// A socket to the server. Every call fails after [`PATIENCE`] instead of waiting for ever.
 pub struct Raw(pub TcpStream);
 
-impl Raw {
-    pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a time-out");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a time-out");
+impl From<TcpStream> for Raw {
+    fn from(stream: TcpStream) -> Self {
+        let patience = Some(PATIENCE);
+        stream.set_read_timeout(patience).expect("a time-out");
+        stream.set_write_timeout(patience).expect("a time-out");
         stream.set_nodelay(true).expect("no delay");
         Self(stream)
+    }
+}
+
+impl Raw {
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::from(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// Connects from an address of this machine's own.
+    pub fn connect_from(source: impl Into<IpAddr>, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        let source = SocketAddr::new(source.into(), 0);
+        socket.bind(&source.into()).expect("an address of ours");
+        socket.connect(&address.into()).expect("the server listens");
+        Self::from(TcpStream::from(socket))
+    }
+
+    /// Connects with little room for what comes, in small segments: the server soon finds that a
+    /// write is not taken whole.
+    pub fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("an option");
+        socket.set_tcp_mss(1024).expect("an option");
+        socket.connect(&address.into()).expect("the server listens");
+        Self::from(TcpStream::from(socket))
+    }
+
+    /// Passes the handshake `mutual` with this key.
+    pub fn greet(&mut self, key: &str) {
+        let mut client = mutual::Client::new(rules(key));
+        let mut entropy = |bytes: &mut [u8]| getrandom::fill(bytes).expect("randomness");
+        let mut step = Step::Continue;
+        while step == Step::Continue {
+            let mut out = Vec::new();
+            let advanced = client.advance(&self.recv_frame(), &mut entropy, &mut out);
+            step = advanced.expect("the server keeps to the protocol");
+            self.send(&out);
+        }
+        assert!(matches!(step, Step::Passed(_)), "{step:?}");
+    }
+
+    /// Sends a message and expects the same one back.
+    pub fn echo(&mut self, payload: &[u8]) {
+        self.send_frame(payload);
+        let answer = self.recv_frame();
+        assert!(answer == payload, "another answer than was asked for");
+    }
+
+    /// Calls a method of the service `rpc`; its result.
+    pub fn call(&mut self, method: &str) -> Value {
+        let request = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method});
+        self.send_frame(request.to_string().as_bytes());
+        let mut answer: Value = serde_json::from_slice(&self.recv_frame()).expect("JSON");
+        answer["result"].take()
+    }
+
+    pub fn local(&self) -> SocketAddr {
+        self.0.local_addr().expect("a connection")
+    }
+
+    /// What has come so far, without waiting for more.
+    pub fn recv_now(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.0.set_nonblocking(true).expect("an option");
+        match self.0.read_to_end(&mut bytes) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        self.0.set_nonblocking(false).expect("an option");
+        bytes
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -148,19 +263,4 @@ impl Raw {
 pub fn frame(payload: &[u8]) -> Vec<u8> {
     let len = i32::try_from(payload.len()).expect("a short payload");
     [&len.to_be_bytes(), payload].concat()
-}
-
-/// Resident memory of this process, in bytes.
-pub fn resident_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a line VmRSS");
-    let kib: usize = line
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .expect("a number");
-    kib * 1024
 }

@@ -1,0 +1,81 @@
+//! What the kernel knows of a process: processor time, memory, descriptors, sockets.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+
+/// Processor time of all threads of a process that are alive.
+pub fn cpu_time(process: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
+    let nanoseconds = tasks.filter_map(|task| {
+        let schedstat = task.ok()?.path().join("schedstat");
+        // A thread may end between the two looks.
+        let text = fs::read_to_string(schedstat).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+/// Resident memory of a process, in bytes.
+pub fn resident_bytes(process: u32) -> usize {
+    status_bytes(process, "VmRSS:")
+}
+
+/// The most resident memory that a process ever had, in bytes.
+pub fn peak_resident_bytes(process: u32) -> usize {
+    status_bytes(process, "VmHWM:")
+}
+
+fn status_bytes(process: u32, name: &str) -> usize {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix(name));
+    let kib = line.map(|line| line.trim().trim_end_matches(" kB"));
+    1024 * kib.and_then(|kib| kib.parse::<usize>().ok()).expect("KiB")
+}
+
+/// Descriptors that a process has open.
+pub fn descriptors(process: u32) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd"))
+        .expect("a process")
+        .count()
+}
+
+/// Sets how many descriptors another process may open; its hard limit stays.
+pub fn limit_descriptors(process: u32, current: u64) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let process = process.expect("a process id");
+    let limit = Rlimit {
+        current: Some(current),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    prlimit(Some(process), Resource::Nofile, limit).expect("a process of ours");
+}
+
+/// Raises this process's limit on descriptors to at least `wanted`.
+pub fn need_descriptors(wanted: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < wanted) {
+        let current = Some(wanted);
+        setrlimit(Resource::Nofile, Rlimit { current, maximum })
+            .unwrap_or_else(|error| panic!("this test needs {wanted} descriptors: {error}"));
+    }
+}
+
+/// Bytes that IPv4 sockets bound to `locals` have sent and that the other side's kernel has not
+/// acknowledged: 0 means that all has arrived there.
+pub fn unacknowledged_bytes(locals: &[SocketAddr]) -> u64 {
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc");
+    let ports: Vec<u16> = locals.iter().map(SocketAddr::port).collect();
+    let queues = table.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (_, port) = fields.next()?.split_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        let (sent, _) = fields.nth(2)?.split_once(':')?;
+        let sent = u64::from_str_radix(sent, 16).ok()?;
+        ports.contains(&port).then_some(sent)
+    });
+    queues.sum()
+}
