@@ -359,6 +359,8 @@ impl<S: Service> Reactor<S> {
         let stats = &self.kit.rules.stats;
         if moved.bytes_in > 0 {
             stats.bytes_in.fetch_add(moved.bytes_in, Relaxed);
+        }
+        if moved.messages > 0 {
             stats.messages.fetch_add(moved.messages, Relaxed);
         }
         if moved.bytes_out > 0 {
