@@ -369,7 +369,8 @@ fn the_reactor_reads_and_writes_in_one_place() {
                 "io::read",
                 "io::write",
             ];
-            complaints.extend(source.find(source.before_tests(), &words, "for the driver and its transport"));
+            let why = "for the driver and its transport";
+            complaints.extend(source.find(source.before_tests(), &words, why));
         }
     }
     assert_none(complaints);
