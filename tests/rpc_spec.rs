@@ -14,6 +14,7 @@ use gateloop::stats::Stats;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 const PARSE_ERROR: &str =
@@ -620,6 +621,39 @@ fn a_string_of_16_mib() {
 }
 
 #[test]
+fn strings_of_any_length() {
+    let ping = |id: &str| format!(r#"{{"jsonrpc":"2.0","method":"ping","id":{id}}}"#);
+    for len in 0..200 {
+        let text = "x".repeat(len);
+        for id in [format!("\"{text}\""), format!("\"{text}\\n{text}é\"")] {
+            let pong = format!(r#"{{"jsonrpc":"2.0","result":"pong","id":{id}}}"#);
+            assert_eq!(answer(ping(&id)), pong);
+        }
+        for broken in [
+            format!("\"{text}\n\""),
+            format!("\"{text}\\x\""),
+            format!("\"{text}"),
+        ] {
+            assert_eq!(answer(ping(&broken)), PARSE_ERROR, "{broken}");
+        }
+        let number = "1".repeat(len + 1);
+        for id in [number.clone(), format!("{number}.5"), format!("{number}e7")] {
+            assert!(
+                answer(ping(&id)).ends_with(&format!("\"id\":{id}}}")),
+                "{id}"
+            );
+        }
+        for broken in [
+            format!("{number}x"),
+            format!("{number}."),
+            format!("{number}e+"),
+        ] {
+            assert_eq!(answer(ping(&broken)), PARSE_ERROR, "{broken}");
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "there is a method `ping` already")]
 fn a_name_that_is_taken() {
     let _ = Rpc::new().method("ping", "none", "another", |_| Ok(()));
@@ -648,11 +682,16 @@ fn copies_are_apart() {
     );
 }
 
-/// Whatever comes, there is either no answer or a valid one: a response, or an array of them.
+/// Whatever comes, there is either no answer or a valid one: a response, or an array of them. It is
+/// a parse error if, and only if, `serde_json` too finds that this is no JSON.
 fn check_answer(rpc: &Rpc, message: &[u8]) -> Result<(), TestCaseError> {
+    let is_json = std::str::from_utf8(message)
+        .is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
     let Some(answer) = answer_from(rpc, None, message) else {
+        prop_assert!(is_json);
         return Ok(());
     };
+    prop_assert_eq!(answer != PARSE_ERROR.as_bytes(), is_json);
     let answer: Value = serde_json::from_slice(&answer)
         .map_err(|error| TestCaseError::fail(format!("{error} in an answer")))?;
     let responses = match &answer {
@@ -703,7 +742,13 @@ fn any_pieces_of_requests() {
         "\\ud800",
         " ",
         "\n",
+        "\x0c",
+        "\x1f",
+        "é",
         "0",
+        "12",
+        ".",
+        "e",
         "-1.5e3",
         "null",
         "true",

@@ -9,7 +9,7 @@
 
 use serde_json::value::RawValue;
 
-use super::method::{Call, Now, Run, Table, Work};
+use super::method::{Call, Context, Now, Run, Table, Work};
 use super::request::{Incoming, Request};
 use super::response::{Refused, RpcError, write_response};
 use super::waiting::{Gathered, Waiting};
@@ -45,12 +45,17 @@ pub(super) fn serve<'a>(
     message: &[u8],
     outlet: &mut impl Outlet<'a>,
 ) {
+    let context = Context {
+        caller: outlet.caller(),
+        stats: outlet.stats(),
+        table,
+    };
     match Incoming::parse(message) {
-        Ok(Incoming::One(request)) => match start(&request, ALONE, table, outlet) {
+        Ok(Incoming::One(request)) => match start(&request, ALONE, &context, outlet) {
             Started::Silent | Started::Deferred => {}
             Started::Answer(answer) => outlet.send_with(|out| answer.write(out)),
         },
-        Ok(Incoming::Batch(members)) => batch(table, waiting, &members, outlet),
+        Ok(Incoming::Batch(members)) => batch(&members, &context, waiting, outlet),
         Err(refused) => outlet.send_with(|out| refused.write(out)),
     }
 }
@@ -74,9 +79,9 @@ pub(super) fn completed<'a>(
 }
 
 fn batch<'a>(
-    table: &Table,
-    waiting: &mut Waiting,
     members: &[&RawValue],
+    context: &Context<'_>,
+    waiting: &mut Waiting,
     outlet: &mut impl Outlet<'a>,
 ) {
     let tag = waiting.next_tag();
@@ -84,7 +89,7 @@ fn batch<'a>(
     let mut deferred = 0;
     for member in members {
         let started = match Request::member(member) {
-            Ok(request) => start(&request, tag, table, outlet),
+            Ok(request) => start(&request, tag, context, outlet),
             Err(refused) => Started::Answer(Answer::Refused(refused)),
         };
         match started {
@@ -145,13 +150,17 @@ impl Answer<'_> {
 /// Finds a request's method and does what can be done without a place for the answer. A deferred
 /// answer will come under `tag`.
 #[inline]
-fn start<'r, 'a: 'r>(
+fn start<'r, 'a>(
     request: &Request<'r>,
     tag: u64,
-    table: &'r Table,
+    context: &'r Context<'r>,
     outlet: &mut impl Outlet<'a>,
 ) -> Started<'r> {
-    let Some(method) = request.method.as_deref().and_then(|name| table.find(name)) else {
+    let Some(method) = request
+        .method
+        .as_deref()
+        .and_then(|name| context.table.find(name))
+    else {
         return refused(request.id, |id| {
             Refused::new(id, RpcError::METHOD_NOT_FOUND)
         });
@@ -159,9 +168,7 @@ fn start<'r, 'a: 'r>(
     let takes = method.params;
     let call = Call {
         params: request.params,
-        caller: outlet.caller(),
-        stats: outlet.stats(),
-        table,
+        context,
     };
     match (&method.run, request.id) {
         (Run::Now(run), Some(id)) => Started::Answer(Answer::Call {

@@ -13,6 +13,12 @@ use crate::stats::Stats;
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     pub(super) params: Option<&'a str>,
+    pub(super) context: &'a Context<'a>,
+}
+
+/// What all calls of a message have in common.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) stats: &'a Stats,
     pub(super) table: &'a Table,
@@ -55,13 +61,13 @@ impl<'a> Call<'a> {
     /// Who calls.
     #[must_use]
     pub fn caller(&self) -> Caller<'a> {
-        self.caller
+        self.context.caller
     }
 
     /// The server's counters.
     #[must_use]
     pub fn stats(&self) -> &'a Stats {
-        self.stats
+        self.context.stats
     }
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserializer as _;
-use serde::de::{Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
@@ -32,7 +32,7 @@ impl<'a> Incoming<'a> {
             return Err(parse_error);
         };
         match text.trim_ascii_start().as_bytes().first() {
-            Some(b'{') => match whole(text, |json| json.deserialize_map(MembersVisitor)) {
+            Some(b'{') => match members(text) {
                 Ok(members) => members.check().map(Self::One),
                 Err(_) => Err(parse_error),
             },
@@ -68,7 +68,7 @@ impl<'a> Request<'a> {
     /// Reads a member of a batch.
     pub(super) fn member(member: &'a RawValue) -> Result<Self, Refused<'a>> {
         // Any other value is known to be valid JSON, and not an object.
-        match whole(member.get(), |json| json.deserialize_map(MembersVisitor)) {
+        match members(member.get()) {
             Ok(members) => members.check(),
             Err(_) => Err(Refused::anonymous(RpcError::INVALID_REQUEST)),
         }
@@ -116,13 +116,13 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn slot(&mut self, name: &str) -> Option<&mut Member<'a>> {
+    fn slot(&mut self, name: Name) -> Option<&mut Member<'a>> {
         match name {
-            "jsonrpc" => Some(&mut self.jsonrpc),
-            "method" => Some(&mut self.method),
-            "params" => Some(&mut self.params),
-            "id" => Some(&mut self.id),
-            _ => None,
+            Name::Jsonrpc => Some(&mut self.jsonrpc),
+            Name::Method => Some(&mut self.method),
+            Name::Params => Some(&mut self.params),
+            Name::Id => Some(&mut self.id),
+            Name::Other => None,
         }
     }
 
@@ -169,7 +169,65 @@ fn is_id(json: &str) -> bool {
     )
 }
 
-struct MembersVisitor;
+/// What a member is called.
+#[derive(Clone, Copy, Debug)]
+enum Name {
+    Jsonrpc,
+    Method,
+    Params,
+    Id,
+    Other,
+}
+
+impl Name {
+    fn of(name: &str) -> Self {
+        match name {
+            "jsonrpc" => Self::Jsonrpc,
+            "method" => Self::Method,
+            "params" => Self::Params,
+            "id" => Self::Id,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Reads a name without keeping it.
+struct NameSeed;
+
+impl<'de> DeserializeSeed<'de> for NameSeed {
+    type Value = Name;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, name: D) -> Result<Name, D::Error> {
+        name.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameSeed {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member's name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+        Ok(Name::of(name))
+    }
+}
+
+/// Reads an object. A name that is not text (it has half a surrogate pair) is legal JSON, and none
+/// of ours, but an error to a reader of strings: so what fails is read again with raw names.
+fn members(json: &str) -> serde_json::Result<Members<'_>> {
+    let read = |raw_names| {
+        whole(json, |json| {
+            json.deserialize_map(MembersVisitor { raw_names })
+        })
+    };
+    read(false).or_else(|_| read(true))
+}
+
+struct MembersVisitor {
+    raw_names: bool,
+}
 
 impl<'de> Visitor<'de> for MembersVisitor {
     type Value = Members<'de>;
@@ -180,10 +238,13 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Members::default();
-        // Keys are taken raw as well: one that is not text is legal JSON, and none of ours.
-        while let Some(key) = map.next_key::<&RawValue>()? {
+        let raw = |key: &RawValue| text(key.get()).map_or(Name::Other, |name| Name::of(&name));
+        while let Some(name) = match self.raw_names {
+            false => map.next_key_seed(NameSeed)?,
+            true => map.next_key::<&RawValue>()?.map(raw),
+        } {
             let value = map.next_value::<&RawValue>()?.get();
-            if let Some(slot) = text(key.get()).and_then(|name| members.slot(&name)) {
+            if let Some(slot) = members.slot(name) {
                 *slot = match slot {
                     Member::Absent => Member::Once(value),
                     Member::Once(_) | Member::Repeated => Member::Repeated,

@@ -23,5 +23,5 @@ fn list(call: &Call<'_>) -> Result<Vec<Entry>, RpcError> {
         params: method.params,
         help: method.help,
     };
-    Ok(call.table.iter().map(entry).collect())
+    Ok(call.context.table.iter().map(entry).collect())
 }
