@@ -31,6 +31,9 @@ impl<S: Service> Reactor<S> {
     }
 
     pub(super) fn take_completions(&mut self) {
+        if !std::mem::take(&mut self.woken) {
+            return;
+        }
         for completion in self.inbox.take() {
             self.kit.jobs.room += 1;
             self.kit.rules.stats.jobs.fetch_add(1, Relaxed);
@@ -56,6 +59,7 @@ impl<S: Service> Reactor<S> {
             driver.keep(&mut lent);
             let holds = driver.session.held();
             self.grown.push(key.slot);
+            self.submit_jobs(key.slot);
             self.charge(held, holds);
         }
         while self.kit.jobs.room > 0

@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use mio::event::Source as MioSource;
 use mio::{Interest, Registry, Token};
 use tracing::trace;
 
@@ -229,11 +228,6 @@ impl<S: Service> Driver<S> {
                 .connection_mut()
                 .keep(&mut output(lent.out, lent.rules, lent.now));
         }
-    }
-
-    /// As mio deregisters it.
-    pub fn source(&mut self) -> &mut dyn MioSource {
-        self.transport.source()
     }
 
     /// Registers for writability, with the first write that was not taken.

@@ -169,9 +169,4 @@ impl Listener {
             }
         }
     }
-
-    /// As mio deregisters it.
-    pub fn source(&mut self) -> &mut dyn Source {
-        self.socket.source()
-    }
 }

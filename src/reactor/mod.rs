@@ -81,6 +81,8 @@ pub struct Reactor<S: Service> {
     /// Those that have not passed the handshake, the oldest first.
     strangers: Lists,
     inbox: Arc<Inbox>,
+    /// The inbox was filled since it was last emptied.
+    woken: bool,
     workers: Workers,
     /// Connections that wait for a place among the workers.
     crowd: VecDeque<Key>,
@@ -140,6 +142,7 @@ impl<S: Service> Reactor<S> {
             wheel: Wheel::new(now),
             strangers: Lists::new(1),
             inbox,
+            woken: false,
             workers,
             crowd: VecDeque::new(),
             grown: Vec::new(),
@@ -201,7 +204,7 @@ impl<S: Service> Reactor<S> {
     fn note(&mut self, events: &Events) {
         for event in events {
             match Source::from(event.token()) {
-                Source::Waker => {}
+                Source::Waker => self.woken = true,
                 Source::Listener(n) => {
                     if let Some(listener) = self.listeners.get_mut(n) {
                         listener.note();
@@ -279,18 +282,24 @@ impl<S: Service> Reactor<S> {
             return;
         }
         stats.buffer_bytes.fetch_add(after - before, Relaxed);
-        while stats.buffer_bytes.load(Relaxed) > max {
-            let sizes = self
-                .drivers
-                .iter()
-                .map(|(slot, driver)| (driver.session.held(), slot));
-            match sizes.max() {
-                Some((1.., slot)) => self.drive(slot, |session, _| {
-                    session.end(CloseReason::BufferMemory);
-                }),
-                _ => break,
-            }
+        while stats.buffer_bytes.load(Relaxed) > max
+            && let Some(slot) = self.largest()
+        {
+            self.drive(slot, |session, _| session.end(CloseReason::BufferMemory));
         }
+    }
+
+    /// The connection whose end would free the most.
+    fn largest(&self) -> Option<usize> {
+        let open = self
+            .drivers
+            .iter()
+            .filter(|(_, driver)| !matches!(driver.session.connection().phase(), Phase::Closed(_)));
+        let sizes = open.map(|(slot, driver)| (driver.session.buffers(), slot));
+        sizes
+            .max()
+            .filter(|&(bytes, _)| bytes > 0)
+            .map(|(_, slot)| slot)
     }
 
     fn fire_timers(&mut self) {
@@ -328,9 +337,8 @@ impl<S: Service> Reactor<S> {
             return;
         }
         for (slot, reason) in self.closed.drain(..) {
-            let mut driver = self.drivers.remove(slot);
-            // Dropping the socket would do it, too; but mio asks for it.
-            let _ = self.kit.registry.deregister(driver.source());
+            // Closing a socket takes it out of the kernel's poll as well.
+            let driver = self.drivers.remove(slot);
             let stats = &self.kit.rules.stats;
             stats
                 .buffer_bytes
@@ -347,9 +355,6 @@ impl<S: Service> Reactor<S> {
                 bytes_out = driver.bytes_out,
                 "closed"
             );
-        }
-        if self.drivers.capacity() > 1024 && self.drivers.is_empty() {
-            self.drivers.shrink_to_fit();
         }
         self.listeners.iter_mut().for_each(Listener::resume);
     }

@@ -29,10 +29,7 @@ impl<S: Service> Reactor<S> {
             self.listeners[n].note();
             while self.accept_one(n) {}
         }
-        for mut listener in self.listeners.drain(..) {
-            // It is closed right after.
-            let _ = self.kit.registry.deregister(listener.source());
-        }
+        self.listeners.clear();
         for (slot, driver) in &mut self.drivers {
             driver.last_read = true;
             driver.note(Readiness::READABLE);

@@ -283,6 +283,7 @@ impl<S: Service> Session<S> {
     fn end_of_input(&mut self, paused: bool) {
         let stopped = self.connection.input == Input::Stopped;
         let reason = match self.connection.phase {
+            Phase::Handshake(_) if self.refusing && stopped => CloseReason::WrongKey,
             Phase::Handshake(_) if self.refusing => return,
             Phase::Handshake(_) if stopped => CloseReason::Draining,
             Phase::Handshake(_) => CloseReason::PeerLeftHandshake,
