@@ -1,5 +1,7 @@
 //! Random numbers for tests.
 
+#![allow(dead_code, reason = "each test file uses another part of this one")]
+
 /// Random numbers of a seed (SplitMix64): small, and the same on every machine.
 pub(crate) struct Random(pub(crate) u64);
 
