@@ -223,7 +223,6 @@ impl<S: Service> Session<S> {
         call: impl FnOnce(&mut S, &mut S::State, &mut Replies<'_>) -> Flow,
     ) {
         let before = lent.jobs.taken.len();
-        let written = lent.out.len();
         let service = &mut *lent.service;
         let state = &mut self.state;
         let mut replies = Replies {
@@ -248,10 +247,7 @@ impl<S: Service> Session<S> {
         match flow {
             Ok(Flow::Continue) => {}
             Ok(Flow::Close) => self.end(CloseReason::ServiceClosed),
-            Err(_panic) => {
-                lent.out.truncate(written);
-                self.end(CloseReason::ServicePanic);
-            }
+            Err(_panic) => self.end(CloseReason::ServicePanic),
         }
         if let Some(reason) = self.connection.take_fault() {
             lent.out.clear();

@@ -28,6 +28,18 @@ pub(super) enum Fault {
     Stream,
 }
 
+/// Cuts a scratch back to its whole messages, if whoever writes one does not come to its end.
+struct Unfinished<'a> {
+    out: &'a mut Vec<u8>,
+    whole: usize,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.out.truncate(self.whole);
+    }
+}
+
 impl Connection {
     /// Takes a whole message, or a part of one that was begun.
     #[inline]
@@ -60,16 +72,23 @@ impl Connection {
         }
     }
 
-    /// Takes the whole message that `write` appends.
+    /// Takes the whole message that `write` appends. If it panics, nothing is taken.
     pub fn send_with(&mut self, write: impl FnOnce(&mut Vec<u8>), io: &mut Output<'_>) {
+        let before = io.out.len();
+        let mut unfinished = Unfinished {
+            out: io.out,
+            whole: before,
+        };
         if self.is_streaming() {
-            let before = io.out.len();
-            write(io.out);
-            self.part(io.out.len().saturating_sub(before), io.now);
-            self.end_of_part(io.out);
+            write(unfinished.out);
+            let written = unfinished.out.len().saturating_sub(before);
+            self.part(written, io.now);
+            self.end_of_part(unfinished.out);
         } else {
-            self.framing.encode_with(io.out, write);
+            self.framing.encode_with(unfinished.out, write);
         }
+        unfinished.whole = unfinished.out.len();
+        drop(unfinished);
         self.appended(io);
     }
 
