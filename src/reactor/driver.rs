@@ -49,6 +49,8 @@ pub struct Driver<S: Service> {
     pub crowded: bool,
     /// The server is stopping: once all that has arrived is read, nothing more is.
     pub last_read: bool,
+    /// Its slot is about to be freed: it does not run any more.
+    pub ended: bool,
 }
 
 impl<S: Service> Driver<S> {
@@ -74,6 +76,7 @@ impl<S: Service> Driver<S> {
             queued: false,
             crowded: false,
             last_read: false,
+            ended: false,
         })
     }
 

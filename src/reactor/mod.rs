@@ -39,7 +39,6 @@ use tracing::debug;
 use crate::error::CloseReason;
 use crate::limits::{CONNECTION_BYTES_MAX, JOBS_QUEUED_MAX, TURN_EVENTS};
 use crate::protocol::Pool;
-use crate::protocol::connection::Phase;
 use crate::service::rpc::Rpc;
 use crate::service::{Jobs, Service};
 use crate::session::{Lent, Rules, Session};
@@ -237,12 +236,9 @@ impl<S: Service> Reactor<S> {
     /// reads and writes, and what that led to is noted.
     #[inline]
     fn drive(&mut self, slot: usize, first: impl FnOnce(&mut Session<S>, &mut Lent<'_, S>)) {
-        let Some(driver) = self.drivers.get_mut(slot) else {
+        let Some(driver) = self.drivers.get_mut(slot).filter(|driver| !driver.ended) else {
             return;
         };
-        if let Phase::Closed(_) = driver.session.connection().phase() {
-            return;
-        }
         let held = driver.session.held();
         let stranger = driver.session.is_stranger();
         let (mut lent, mut rest) = self.kit.lend();
@@ -251,7 +247,10 @@ impl<S: Service> Reactor<S> {
         match ran {
             Ran::Waits => {}
             Ran::LeftOver => enqueue(&mut self.ready, driver, slot),
-            Ran::Closed(reason) => self.closed.push((slot, reason)),
+            Ran::Closed(reason) => {
+                driver.ended = true;
+                self.closed.push((slot, reason));
+            }
         }
         if let Some(deadline) = driver.session.deadline(&self.kit.rules) {
             self.wheel.schedule(slot, deadline);
@@ -291,10 +290,7 @@ impl<S: Service> Reactor<S> {
 
     /// The connection whose end would free the most.
     fn largest(&self) -> Option<usize> {
-        let open = self
-            .drivers
-            .iter()
-            .filter(|(_, driver)| !matches!(driver.session.connection().phase(), Phase::Closed(_)));
+        let open = self.drivers.iter().filter(|(_, driver)| !driver.ended);
         let sizes = open.map(|(slot, driver)| (driver.session.buffers(), slot));
         sizes
             .max()
