@@ -37,30 +37,7 @@ impl<S: Service> Reactor<S> {
         for completion in self.inbox.take() {
             self.kit.jobs.room += 1;
             self.kit.rules.stats.jobs.fetch_add(1, Relaxed);
-            let Completion {
-                key,
-                tag,
-                input_bytes,
-                answer,
-            } = completion;
-            let Some(driver) = tenant(&mut self.drivers, key) else {
-                self.kit
-                    .rules
-                    .stats
-                    .buffer_bytes
-                    .fetch_sub(input_bytes, Relaxed);
-                continue;
-            };
-            let held = driver.session.held();
-            let (mut lent, _) = self.kit.lend();
-            driver
-                .session
-                .completed(tag, input_bytes, answer, &mut lent);
-            driver.keep(&mut lent);
-            let holds = driver.session.held();
-            self.grown.push(key.slot);
-            self.submit_jobs(key.slot);
-            self.charge(held, holds);
+            self.complete(completion);
         }
         while self.kit.jobs.room > 0
             && let Some(key) = self.crowd.pop_front()
@@ -70,5 +47,33 @@ impl<S: Service> Reactor<S> {
                 enqueue(&mut self.ready, driver, key.slot);
             }
         }
+    }
+
+    /// Hands a finished job to who asked for it, if that is still there. What its answer sets going
+    /// is served at once; it is written when all completions of this turn are.
+    fn complete(&mut self, completion: Completion) {
+        let Completion {
+            key,
+            tag,
+            input_bytes,
+            answer,
+        } = completion;
+        let Some(driver) = tenant(&mut self.drivers, key) else {
+            let stats = &self.kit.rules.stats;
+            stats.buffer_bytes.fetch_sub(input_bytes, Relaxed);
+            return;
+        };
+        let held = driver.session.held();
+        let (mut lent, rest) = self.kit.lend();
+        let messages = lent.budget.messages;
+        driver
+            .session
+            .completed(tag, input_bytes, answer, &mut lent);
+        driver.keep(&mut lent);
+        rest.moved.messages += (messages - lent.budget.messages) as u64;
+        let holds = driver.session.held();
+        self.grown.push(key.slot);
+        self.submit_jobs(key.slot);
+        self.charge(held, holds);
     }
 }
