@@ -284,18 +284,26 @@ impl<S: Service> Reactor<S> {
         while stats.buffer_bytes.load(Relaxed) > max
             && let Some(slot) = self.largest()
         {
-            self.drive(slot, |session, _| session.end(CloseReason::BufferMemory));
+            self.free(slot);
         }
     }
 
-    /// The connection whose end would free the most.
+    /// The connection that holds the most.
     fn largest(&self) -> Option<usize> {
         let open = self.drivers.iter().filter(|(_, driver)| !driver.ended);
-        let sizes = open.map(|(slot, driver)| (driver.session.buffers(), slot));
-        sizes
-            .max()
-            .filter(|&(bytes, _)| bytes > 0)
-            .map(|(_, slot)| slot)
+        let (bytes, slot) = open
+            .map(|(slot, driver)| (driver.session.held(), slot))
+            .max()?;
+        (bytes > 0).then_some(slot)
+    }
+
+    /// Ends a connection for all that it holds, its jobs that have not begun included.
+    fn free(&mut self, slot: usize) {
+        self.drive(slot, |session, _| session.end(CloseReason::BufferMemory));
+        let (jobs, bytes) = self.workers.forget(self.drivers[slot].key(slot));
+        self.kit.jobs.room += jobs;
+        let stats = &self.kit.rules.stats;
+        stats.buffer_bytes.fetch_sub(bytes, Relaxed);
     }
 
     fn fire_timers(&mut self) {

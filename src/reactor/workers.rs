@@ -69,6 +69,19 @@ impl Workers {
         }
     }
 
+    /// Drops a connection's jobs that have not begun. Returns how many they were, and the bytes that
+    /// they kept alive.
+    pub fn forget(&self, key: Key) -> (usize, usize) {
+        let mut queue = self.shared.lock();
+        let jobs = std::mem::take(&mut queue.jobs);
+        let (forgotten, kept): (VecDeque<_>, VecDeque<_>) =
+            jobs.into_iter().partition(|(of, _)| *of == key);
+        queue.jobs = kept;
+        drop(queue);
+        let bytes = forgotten.iter().map(|(_, job)| job.input_bytes).sum();
+        (forgotten.len(), bytes)
+    }
+
     /// Hands a job over. How many may wait is the reactor's to bound.
     ///
     /// # Errors
