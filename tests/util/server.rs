@@ -248,6 +248,12 @@ impl Raw {
         }
     }
 
+    /// Sends this, and waits until the connection is over.
+    pub fn wait_for_end_after(mut self, bytes: &[u8]) {
+        self.send(bytes);
+        self.wait_for_end();
+    }
+
     pub fn shutdown_write(&self) {
         self.0.shutdown(Shutdown::Write).expect("a connection");
     }
