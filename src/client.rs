@@ -7,15 +7,14 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use crate::address::Address;
 use crate::error::ProtocolError;
-use crate::limits::{CALL_TIMEOUT, Limits, MESSAGE_BYTES_MAX};
+use crate::limits::{CALL_TIMEOUT, CLIENT_READ_BYTES, Limits, MESSAGE_BYTES_MAX};
 use crate::protocol::connection::{Connection, Event, Input, Output};
 use crate::protocol::handshake::Step;
 use crate::protocol::{FramingKind, HandshakeRules};
-
-/// What a read asks for.
-const READ_BYTES: usize = 64 * 1024;
 
 /// How a client speaks.
 #[derive(Clone, Debug)]
@@ -223,7 +222,7 @@ impl Client {
     fn read(&mut self, deadline: &Deadline) -> Result<usize, Error> {
         self.input.drain(..mem::take(&mut self.at));
         let filled = self.input.len();
-        self.input.resize(filled + READ_BYTES.max(filled), 0);
+        self.input.resize(filled + CLIENT_READ_BYTES, 0);
         let result = loop {
             self.stream.set_read_timeout(deadline.left()?)?;
             match self.stream.reader().read(&mut self.input[filled..]) {
@@ -270,7 +269,13 @@ impl Stream {
             (Address::Tcp(address), None) => {
                 Self::Tcp(TcpStream::connect(address)?).without_delay()?
             }
-            (Address::Unix(path), _) => Self::Unix(UnixStream::connect(path)?),
+            (Address::Unix(path), timeout) => {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                // Linux also ends a connect by this one, which waits while the backlog is full.
+                socket.set_write_timeout(timeout)?;
+                socket.connect(&SockAddr::unix(path)?)?;
+                Self::Unix(socket.into())
+            }
         })
     }
 

@@ -18,8 +18,6 @@ pub const STRANGERS_MAX: usize = 1_000;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A handshake message's size. What Python's `multiprocessing.connection` itself reads at most.
 pub const HANDSHAKE_MESSAGE_BYTES_MAX: usize = 256;
-/// What has been answered to a stranger and not been taken: four handshake messages fit.
-pub const HANDSHAKE_OUTPUT_BYTES_MAX: usize = KIB;
 /// From a message's first byte to its last, before what [`TRANSFER_BYTES_PER_S_MIN`] adds.
 pub const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slowest transfer that is still served, either way: a message's arrival may take a second
@@ -59,6 +57,14 @@ pub const TURN_EVENTS: usize = 1_024;
 /// A message of at least this size is read into a buffer of its own. Below it, copying an
 /// unfinished message is cheaper than a read call of its own.
 pub const LONG_MESSAGE_BYTES: usize = 64 * KIB;
+/// What is added to an unfinished message at a time until its length is known: a header and then
+/// some.
+pub const HEAD_BYTES: usize = 64;
+/// What a read asks for after a long message: the next one's header and little more, as all that
+/// comes with it must be copied.
+pub const PEEK_BYTES: usize = 4 * KIB;
+/// What one read of the client asks for.
+pub const CLIENT_READ_BYTES: usize = 64 * KIB;
 /// What a long message's buffer starts with where no recycled one fits: it grows as bytes come,
 /// never by what the header claims.
 pub const LONG_MESSAGE_START_BYTES: usize = 256 * KIB;
@@ -103,6 +109,8 @@ pub const PENALTY_ADDRESSES_MAX: usize = 10_000;
 
 /// A key shorter than this is warned of at start: 16 bytes are 128 bits.
 pub const KEY_BYTES_WARN: usize = 16;
+/// The longest time-out that can be set: a year, which is as good as none.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Reactors of one server.
 pub const REACTORS_MAX: usize = 64;
 /// Addresses that one server listens on: as many tokens of a poll are kept for listeners.
@@ -212,6 +220,23 @@ impl Limits {
                         stay full for ever: give handshake-timeout a time above 0"
                     .into(),
             );
+        }
+        let timeouts = [
+            ("handshake-timeout", self.handshake_timeout),
+            ("arrival-timeout", self.arrival_timeout),
+            ("write-stall-timeout", self.write_stall_timeout),
+            ("idle-timeout", self.idle_timeout.unwrap_or(TIMEOUT_MAX)),
+        ];
+        if let Some((name, _)) = timeouts.iter().find(|(_, timeout)| timeout.is_zero()) {
+            return Err(format!("{name} must be above 0"));
+        }
+        let others = [
+            ("drain-timeout", self.drain_timeout),
+            ("linger-timeout", self.linger_timeout),
+        ];
+        let mut all = timeouts.iter().chain(&others);
+        if let Some((name, _)) = all.find(|(_, timeout)| *timeout > TIMEOUT_MAX) {
+            return Err(format!("{name} must not exceed a year"));
         }
         if self.message_bytes_max == 0 || self.turn_bytes == 0 || self.turn_messages == 0 {
             return zero("max-message, turn-bytes and turn-messages");

@@ -61,19 +61,13 @@ impl Penalties {
     }
 
     /// How many addresses are remembered.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .failures
             .len()
-    }
-
-    /// Whether no address is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

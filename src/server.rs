@@ -72,10 +72,7 @@ impl fmt::Display for BindError {
         match self {
             Self::Config(why) => f.write_str(why),
             Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "cannot listen on {address}: it is in use by another process"
-                )
+                write!(f, "cannot listen on {address}: it is in use")
             }
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::System(error) => write!(f, "cannot start: {error}"),
@@ -204,11 +201,14 @@ impl<S: Service> Server<S> {
                 .map(|(n, reactor)| {
                     let stop = stop.clone();
                     let name = format!("gateloop-reactor-{}", n + 1);
-                    let run = move || stop_all_on_error(&stop, reactor);
+                    let run = move || run_for_all(stop, reactor);
                     thread::Builder::new().name(name).spawn_scoped(scope, run)
                 })
                 .collect();
-            let first = first.map(|reactor| stop_all_on_error(&stop, reactor));
+            if others.iter().any(Result::is_err) {
+                stop.abort();
+            }
+            let first = first.map(|reactor| run_for_all(stop.clone(), reactor));
             let others = others.into_iter().map(|thread| match thread?.join() {
                 Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -230,13 +230,16 @@ impl<S: Service> Server<S> {
     }
 }
 
-/// A server is its reactors together: where one fails, the others do not go on alone.
-fn stop_all_on_error<S: Service>(stop: &StopHandle, reactor: Reactor<S>) -> io::Result<()> {
-    let result = reactor.run();
-    if result.is_err() {
-        stop.drain();
+/// A server is its reactors together: when one has ended, for whatever reason, so do the others.
+fn run_for_all<S: Service>(stop: StopHandle, reactor: Reactor<S>) -> io::Result<()> {
+    struct StopOthers(StopHandle);
+    impl Drop for StopOthers {
+        fn drop(&mut self) {
+            self.0.drain();
+        }
     }
-    result
+    let _stop_others = StopOthers(stop);
+    reactor.run()
 }
 
 fn check(config: &Config) -> Result<(), BindError> {
@@ -252,6 +255,13 @@ fn check(config: &Config) -> Result<(), BindError> {
     }
     if let Err(why) = config.limits.check() {
         return refuse(why);
+    }
+    let (strangers, all) = (config.limits.strangers_max, config.limits.connections_max);
+    if !matches!(config.handshake, HandshakeRules::None) && all > 1 && strangers >= all {
+        return refuse(format!(
+            "max-unauthenticated ({strangers}) must lie below max-connections ({all}), or \
+             strangers could take every place"
+        ));
     }
     let open = config.listen.iter().find(|address| !address.is_local());
     match (&config.handshake, open) {

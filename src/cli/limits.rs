@@ -9,9 +9,8 @@ use super::units::{Size, Time, TimeOrNever};
 pub(super) struct LimitArgs {
     #[arg(long, value_name = "N", help = connections_help(' '), long_help = connections_help('\n'))]
     max_connections: Option<usize>,
-    /// Of these, how many may not have passed the handshake
-    #[arg(long, value_name = "N", default_value_t = limits::STRANGERS_MAX)]
-    max_unauthenticated: usize,
+    #[arg(long, value_name = "N", help = strangers_help(' '), long_help = strangers_help('\n'))]
+    max_unauthenticated: Option<usize>,
     /// From accept until the handshake is passed
     #[arg(long, value_name = "TIME", default_value_t = Time(limits::HANDSHAKE_TIMEOUT))]
     handshake_timeout: Time,
@@ -68,7 +67,21 @@ fn connections_help(before_default: char) -> String {
     )
 }
 
+fn strangers_help(before_default: char) -> String {
+    format!(
+        "Of these, how many may not have passed the handshake\
+         {before_default}[default: {}, or a tenth of max-connections if that is less]",
+        limits::STRANGERS_MAX
+    )
+}
+
 impl LimitArgs {
+    /// How many strangers may be among so many connections.
+    pub(super) fn strangers_max(&self, connections_max: usize) -> usize {
+        let tenth = (connections_max / 10).clamp(1, limits::STRANGERS_MAX);
+        self.max_unauthenticated.unwrap_or(tenth)
+    }
+
     /// Whether the number of connections was asked for, so that no other one will do.
     pub(super) fn connections_given(&self) -> bool {
         self.max_connections.is_some()
@@ -77,7 +90,7 @@ impl LimitArgs {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             connections_max: self.max_connections.unwrap_or(limits::CONNECTIONS_MAX),
-            strangers_max: self.max_unauthenticated,
+            strangers_max: self.strangers_max(limits::CONNECTIONS_MAX),
             handshake_timeout: self.handshake_timeout.0,
             idle_timeout: self.idle_timeout.0,
             arrival_timeout: self.arrival_timeout.0,

@@ -87,6 +87,7 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         reactors,
         args.listen.len(),
     )?;
+    limits.strangers_max = args.limits.strangers_max(limits.connections_max);
     let (handshake, made_up) = args.handshake.server_rules()?;
     let config = Config {
         listen: args.listen.clone(),

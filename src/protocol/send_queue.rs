@@ -25,7 +25,7 @@ struct Queued {
     capacity: usize,
     /// When the kernel last took something.
     moved_at: Instant,
-    /// When the queue last was at or below its low-water mark, and what has gone since.
+    /// When the queue last rose above, or fell to, its low-water mark, and what has gone since.
     low_at: Instant,
     moved_since_low: u64,
     /// What is missing of a message that is sent in parts.
@@ -86,11 +86,12 @@ impl SendQueue {
     }
 
     /// Appends a copy of `bytes`, to the last segment while that is small.
-    pub fn push_copy(&mut self, bytes: &[u8], now: Instant) {
+    pub fn push_copy(&mut self, bytes: &[u8], limits: &Limits, now: Instant) {
         if bytes.is_empty() {
             return;
         }
         let queued = self.queued(now);
+        queued.about_to_grow(limits, now);
         match queued.segments.back_mut() {
             Some(last) if last.bytes.len().saturating_add(bytes.len()) <= SEND_COPY_BYTES_MAX => {
                 let before = last.bytes.capacity();
@@ -99,14 +100,16 @@ impl SendQueue {
                 queued.capacity = queued.capacity.saturating_add(grown);
                 queued.len = queued.len.saturating_add(bytes.len());
             }
-            _ => queued.push(bytes.to_vec(), 0, now),
+            _ => queued.push(bytes.to_vec(), 0),
         }
     }
 
     /// Appends `bytes` itself, without the first `start` of them.
-    pub fn push_owned(&mut self, bytes: Vec<u8>, start: usize, now: Instant) {
+    pub fn push_owned(&mut self, bytes: Vec<u8>, start: usize, limits: &Limits, now: Instant) {
         if start < bytes.len() {
-            self.queued(now).push(bytes, start, now);
+            let queued = self.queued(now);
+            queued.about_to_grow(limits, now);
+            queued.push(bytes, start);
         }
     }
 
@@ -194,10 +197,17 @@ impl SendQueue {
 }
 
 impl Queued {
-    fn push(&mut self, bytes: Vec<u8>, start: usize, now: Instant) {
+    /// The times count from when the queue was last empty, or low.
+    fn about_to_grow(&mut self, limits: &Limits, now: Instant) {
         if self.len == 0 {
-            (self.moved_at, self.low_at, self.moved_since_low) = (now, now, 0);
+            self.moved_at = now;
         }
+        if self.len <= limits.send_low_bytes {
+            (self.low_at, self.moved_since_low) = (now, 0);
+        }
+    }
+
+    fn push(&mut self, bytes: Vec<u8>, start: usize) {
         self.len = self.len.saturating_add(bytes.len().saturating_sub(start));
         self.capacity = self.capacity.saturating_add(bytes.capacity());
         self.segments.push_back(Segment { bytes, start });
@@ -238,13 +248,14 @@ mod tests {
     #[test]
     fn gives_back_what_was_pushed_whatever_the_steps() {
         for step in [1, 2, 3, 7, 1000] {
-            let (mut queue, now) = (SendQueue::default(), Instant::now());
-            queue.push_copy(b"abc", now);
-            queue.push_owned(b"..def".to_vec(), 2, now);
-            queue.push_copy(b"", now);
-            queue.push_owned(b"gone".to_vec(), 4, now);
-            queue.push_copy(&[b'g'; SEND_COPY_BYTES_MAX], now);
-            queue.push_copy(b"h", now);
+            let (mut queue, limits, now) =
+                (SendQueue::default(), Limits::default(), Instant::now());
+            queue.push_copy(b"abc", &limits, now);
+            queue.push_owned(b"..def".to_vec(), 2, &limits, now);
+            queue.push_copy(b"", &limits, now);
+            queue.push_owned(b"gone".to_vec(), 4, &limits, now);
+            queue.push_copy(&[b'g'; SEND_COPY_BYTES_MAX], &limits, now);
+            queue.push_copy(b"h", &limits, now);
             assert_eq!(queue.len(), 7 + SEND_COPY_BYTES_MAX);
             let got = drain(&mut queue, step);
             assert!(got.starts_with(b"abcdefg") && got.ends_with(b"gh"));
@@ -258,7 +269,7 @@ mod tests {
         let (limits, mut pool, now) = (Limits::default(), Pool::default(), Instant::now());
         let mut queue = SendQueue::default();
         assert_eq!(queue.advance(5, &limits, now, &mut pool), 5);
-        queue.push_copy(b"abc", now);
+        queue.push_copy(b"abc", &limits, now);
         assert_eq!(queue.advance(5, &limits, now, &mut pool), 2);
         assert!(queue.is_empty());
     }
@@ -267,7 +278,7 @@ mod tests {
     fn a_byte_now_and_then_does_not_hold_a_queue_for_ever() {
         let (limits, mut pool, start) = (Limits::default(), Pool::default(), Instant::now());
         let mut queue = SendQueue::default();
-        queue.push_owned(vec![0; 2 * limits.send_high_bytes], 0, start);
+        queue.push_owned(vec![0; 2 * limits.send_high_bytes], 0, &limits, start);
         let mut now = start;
         while queue.deadline(&limits).unwrap() > now {
             queue.advance(1, &limits, now, &mut pool);
@@ -284,7 +295,7 @@ mod tests {
     fn a_steady_reader_keeps_its_queue() {
         let (limits, mut pool, start) = (Limits::default(), Pool::default(), Instant::now());
         let (mut queue, mut now) = (SendQueue::default(), start);
-        queue.push_owned(vec![0; limits.send_hard_bytes], 0, start);
+        queue.push_owned(vec![0; limits.send_hard_bytes], 0, &limits, start);
         while !queue.is_empty() {
             assert!(queue.deadline(&limits).unwrap() > now);
             queue.advance(TRANSFER_BYTES_PER_S_MIN, &limits, now, &mut pool);

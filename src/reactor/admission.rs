@@ -1,4 +1,4 @@
-//! Step 9 of a turn: who is let in.
+//! Step 8 of a turn: who is let in.
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,44 +43,36 @@ impl<S: Service> Reactor<S> {
             listener.accept()
         };
         if let Accepted::One(transport, peer) = accepted {
-            self.warned = false;
             stats.accepted.fetch_add(1, Relaxed);
-            if let Err(error) = self.admit(transport, peer) {
+            let admitted = self.admit(transport, peer);
+            if let Err(error) = &admitted {
                 stats.open.fetch_sub(1, Relaxed);
-                stats.closed(CloseReason::StrangerEvicted);
-                debug!(%error, "a new connection was turned away");
+                stats.closed(CloseReason::Reset);
+                warn!(%error, "a new connection could not be watched");
+                self.listeners[n].rest(self.kit.now);
             }
-            return true;
+            return admitted.is_ok();
         }
         stats.open.fetch_sub(1, Relaxed);
         match accepted {
+            Accepted::NoneWaits | Accepted::One(..) => self.warned = false,
             Accepted::Broken(error) => {
                 warn!(%error, "a listener failed and is retried");
                 listener.rest(self.kit.now);
             }
             Accepted::Exhausted => {
+                let (rests, limit) = if full {
+                    (&stats.rests_full, "max-connections")
+                } else {
+                    (&stats.rests_exhausted, "descriptors or memory")
+                };
                 if listener.rest(self.kit.now) {
-                    let rests = if full {
-                        &stats.rests_full
-                    } else {
-                        &stats.rests_exhausted
-                    };
                     rests.fetch_add(1, Relaxed);
                 }
                 if !std::mem::replace(&mut self.warned, true) {
-                    let why = if full {
-                        "max-connections"
-                    } else {
-                        "descriptors or memory"
-                    };
-                    warn!(
-                        open = stats.open.load(Relaxed),
-                        limit = why,
-                        "nobody can be let in"
-                    );
+                    warn!(limit, "nobody can be let in for now");
                 }
             }
-            Accepted::NoneWaits | Accepted::One(..) => {}
         }
         false
     }
@@ -88,17 +80,15 @@ impl<S: Service> Reactor<S> {
     /// Gives a new connection its slot and our first words.
     fn admit(&mut self, transport: Transport, address: Option<SocketAddr>) -> io::Result<()> {
         let rules = Arc::clone(&self.kit.rules);
+        let strange = !matches!(rules.handshake, HandshakeRules::None);
+        if strange {
+            self.make_room_for_a_stranger();
+        }
         let slot = self.drivers.vacant_key();
         let id = self.common.ids.fetch_add(1, Relaxed);
-        let strange = !matches!(rules.handshake, HandshakeRules::None);
-        if strange && !self.make_room_for_a_stranger() {
-            rules.stats.strangers.fetch_sub(1, Relaxed);
-            return Err(io::Error::other(
-                "other reactors hold all places for strangers",
-            ));
-        }
         let (mut lent, rest) = self.kit.lend();
         let session = Session::open(id, address, &mut lent);
+        let held = session.held();
         let key = Key {
             slot,
             generation: id as u32,
@@ -107,32 +97,31 @@ impl<S: Service> Reactor<S> {
             Ok(driver) => self.drivers.insert(driver),
             Err(error) => {
                 self.kit.out.clear();
-                if strange {
-                    rules.stats.strangers.fetch_sub(1, Relaxed);
-                }
                 return Err(error);
             }
         };
         debug!(id, peer = address.map(tracing::field::display), "accepted");
         if strange {
+            rules.stats.strangers.fetch_add(1, Relaxed);
             self.strangers.push(0, slot);
         }
         self.drive(slot, |_, _| {});
+        if held > 0 {
+            self.charge(0, held);
+        }
         Ok(())
     }
 
-    /// Counts one more stranger; where there are too many, the oldest of ours goes, if we have any.
-    fn make_room_for_a_stranger(&mut self) -> bool {
-        let strangers = &self.kit.rules.stats.strangers;
-        if strangers.fetch_add(1, Relaxed) < self.kit.rules.limits.strangers_max {
-            return true;
-        }
-        let oldest = self.strangers.first(0);
-        if let Some(oldest) = oldest {
+    /// Where there are as many strangers as may be, the oldest goes. Where all of them are other
+    /// reactors', one more is let in.
+    fn make_room_for_a_stranger(&mut self) {
+        let strangers = self.kit.rules.stats.strangers.load(Relaxed);
+        if strangers >= self.kit.rules.limits.strangers_max
+            && let Some(oldest) = self.strangers.first(0)
+        {
             self.drive(oldest, |session, _| {
                 session.end(CloseReason::StrangerEvicted)
             });
         }
-        oldest.is_some()
     }
 }

@@ -1,5 +1,6 @@
 //! Step 5 of a turn: what was deferred comes back; and how it got to the workers.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tracing::warn;
@@ -30,50 +31,46 @@ impl<S: Service> Reactor<S> {
         }
     }
 
+    /// Hands finished jobs to who asked for them, if that is still there: each connection runs once
+    /// for all of its own.
     pub(super) fn take_completions(&mut self) {
         if !std::mem::take(&mut self.woken) {
             return;
         }
-        for completion in self.inbox.take() {
-            self.kit.jobs.room += 1;
-            self.kit.rules.stats.jobs.fetch_add(1, Relaxed);
-            self.complete(completion);
+        let mut completions = self.inbox.take();
+        self.kit.jobs.room += completions.len();
+        let stats = Arc::clone(&self.kit.rules.stats);
+        stats.jobs.fetch_add(completions.len() as u64, Relaxed);
+        completions.sort_by_key(|completion| completion.key.slot);
+        while let Some(last) = completions.last() {
+            let key = last.key;
+            let first = completions.partition_point(|other| other.key.slot < key.slot);
+            let (of_tenant, of_others): (Vec<_>, Vec<_>) = completions
+                .drain(first..)
+                .partition(|other| tenant(&mut self.drivers, other.key).is_some());
+            let stale = of_others.iter().map(|stale| stale.input_bytes).sum();
+            stats.buffer_bytes.fetch_sub(stale, Relaxed);
+            if !of_tenant.is_empty() {
+                self.drive(key.slot, |session, lent| {
+                    for done in of_tenant {
+                        session.completed(done.tag, done.input_bytes, done.answer, lent);
+                    }
+                });
+            }
         }
-        while self.kit.jobs.room > 0
-            && let Some(key) = self.crowd.pop_front()
-        {
+        self.wake_the_crowd();
+    }
+
+    /// As many of those that wait for a place among the workers run as there are places.
+    fn wake_the_crowd(&mut self) {
+        for _ in 0..self.kit.jobs.room {
+            let Some(key) = self.crowd.pop_front() else {
+                break;
+            };
             if let Some(driver) = tenant(&mut self.drivers, key) {
                 driver.crowded = false;
                 enqueue(&mut self.ready, driver, key.slot);
             }
         }
-    }
-
-    /// Hands a finished job to who asked for it, if that is still there. What its answer sets going
-    /// is served at once; it is written when all completions of this turn are.
-    fn complete(&mut self, completion: Completion) {
-        let Completion {
-            key,
-            tag,
-            input_bytes,
-            answer,
-        } = completion;
-        let Some(driver) = tenant(&mut self.drivers, key) else {
-            let stats = &self.kit.rules.stats;
-            stats.buffer_bytes.fetch_sub(input_bytes, Relaxed);
-            return;
-        };
-        let held = driver.session.held();
-        let (mut lent, rest) = self.kit.lend();
-        let messages = lent.budget.messages;
-        driver
-            .session
-            .completed(tag, input_bytes, answer, &mut lent);
-        driver.keep(&mut lent);
-        rest.moved.messages += (messages - lent.budget.messages) as u64;
-        let holds = driver.session.held();
-        self.grown.push(key.slot);
-        self.submit_jobs(key.slot);
-        self.charge(held, holds);
     }
 }

@@ -11,14 +11,10 @@ use super::readiness::Readiness;
 use super::token::{Key, Source};
 use super::transport::Transport;
 use crate::error::CloseReason;
-use crate::limits::SEND_SLICES_MAX;
+use crate::limits::{PEEK_BYTES, SEND_SLICES_MAX};
 use crate::protocol::connection::{Output, Phase};
 use crate::service::Service;
 use crate::session::{Lent, Rules, Session};
-
-/// What a read asks for after a long message: the next one's header and little more, as all that
-/// comes with it must be copied.
-const PEEK_BYTES: usize = 4096;
 
 /// How a run left its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +100,8 @@ impl<S: Service> Driver<S> {
         loop {
             self.session.serve(lent);
             self.read(lent, rest);
-            if self.last_read && !self.readiness.contains(Readiness::READABLE) {
+            let all_read = !self.readiness.contains(Readiness::READABLE);
+            if self.last_read && (all_read || self.session.is_refusing()) {
                 self.session.stop_input(lent);
             }
             let paused = !self.session.may_serve(lent.jobs);

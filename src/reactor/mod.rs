@@ -5,12 +5,11 @@
 //! 2. Poll. The clock is read once: this is the turn's `now`.
 //! 3. Note the events as readiness bits. An event for a slot's last tenant is a no-op.
 //! 4. Run each ready connection within its budget; what is left over joins the ready queue again.
-//! 5. Take what the workers have finished.
+//! 5. Take what the workers have finished; each connection runs once for all its answers.
 //! 6. Fire timers.
-//! 7. Run those whose queue grew in step 5: one write for all their answers.
-//! 8. Reap the closed: slots are freed here and nowhere else, so that none is reused within a turn.
-//! 9. Accept, within the budget.
-//! 10. Leave, if draining and nobody is left.
+//! 7. Reap the closed: slots are freed here and nowhere else, so that none is reused within a turn.
+//! 8. Accept, within the budget.
+//! 9. Leave, if draining and nobody is left.
 
 mod admission;
 mod deferred;
@@ -85,8 +84,6 @@ pub struct Reactor<S: Service> {
     workers: Workers,
     /// Connections that wait for a place among the workers.
     crowd: VecDeque<Key>,
-    /// Slots whose queue grew outside of their own run.
-    grown: Vec<usize>,
     closed: Vec<(usize, CloseReason)>,
     /// Whether a warning that nobody can be let in is out.
     warned: bool,
@@ -144,7 +141,6 @@ impl<S: Service> Reactor<S> {
             woken: false,
             workers,
             crowd: VecDeque::new(),
-            grown: Vec::new(),
             closed: Vec::new(),
             warned: false,
             drain_deadline: None,
@@ -173,7 +169,6 @@ impl<S: Service> Reactor<S> {
         self.run_ready();
         self.take_completions();
         self.fire_timers();
-        self.run_grown();
         self.reap();
         self.accept();
         self.count();
@@ -272,7 +267,8 @@ impl<S: Service> Reactor<S> {
         }
     }
 
-    /// Keeps the sum of all clients' buffers; who makes it too large ends its own largest.
+    /// Keeps the sum of all clients' buffers. Who makes it too large ends its own largest, until
+    /// that has freed what was added.
     fn charge(&mut self, before: usize, after: usize) {
         let stats = Arc::clone(&self.kit.rules.stats);
         let max = self.kit.rules.limits.buffer_memory_bytes_max;
@@ -281,20 +277,22 @@ impl<S: Service> Reactor<S> {
             return;
         }
         stats.buffer_bytes.fetch_add(after - before, Relaxed);
-        while stats.buffer_bytes.load(Relaxed) > max
-            && let Some(slot) = self.largest()
+        // What others have charged is theirs to free.
+        let mut excess = after - before;
+        while excess > 0
+            && stats.buffer_bytes.load(Relaxed) > max
+            && let Some((bytes, slot)) = self.largest()
         {
             self.free(slot);
+            excess = excess.saturating_sub(bytes);
         }
     }
 
-    /// The connection that holds the most.
-    fn largest(&self) -> Option<usize> {
+    /// The connection that holds the most, and how much that is.
+    fn largest(&self) -> Option<(usize, usize)> {
         let open = self.drivers.iter().filter(|(_, driver)| !driver.ended);
-        let (bytes, slot) = open
-            .map(|(slot, driver)| (driver.session.held(), slot))
-            .max()?;
-        (bytes > 0).then_some(slot)
+        let sizes = open.map(|(slot, driver)| (driver.session.held(), slot));
+        sizes.max().filter(|&(bytes, _)| bytes > 0)
     }
 
     /// Ends a connection for all that it holds, its jobs that have not begun included.
@@ -327,12 +325,6 @@ impl<S: Service> Reactor<S> {
             .is_some_and(|deadline| deadline <= self.kit.now)
         {
             self.abort();
-        }
-    }
-
-    fn run_grown(&mut self) {
-        for slot in std::mem::take(&mut self.grown) {
-            self.drive(slot, |_, _| {});
         }
     }
 

@@ -1,10 +1,9 @@
-//! Step 10 of a turn: how a reactor comes to its end.
+//! Step 9 of a turn: how a reactor comes to its end.
 
 use super::listener::Listener;
 use super::readiness::Readiness;
 use super::{Reactor, Stop, enqueue};
 use crate::error::CloseReason;
-use crate::protocol::connection::Phase;
 use crate::service::Service;
 
 impl<S: Service> Reactor<S> {
@@ -37,12 +36,11 @@ impl<S: Service> Reactor<S> {
         }
     }
 
-    /// Cuts everybody off. Who is only lingering has been sent everything.
+    /// Cuts everybody off; counts those who are owed something.
     pub(super) fn abort(&mut self) {
         let slots: Vec<usize> = self.drivers.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
-            let phase = self.drivers[slot].session.connection().phase();
-            if !matches!(phase, Phase::Lingering(_) | Phase::Closed(_)) {
+            if self.drivers[slot].session.is_owed(&self.kit.out) {
                 self.common.stop.cut(1);
             }
             self.drive(slot, |session, _| session.end(CloseReason::Aborted));

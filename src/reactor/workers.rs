@@ -69,8 +69,8 @@ impl Workers {
         }
     }
 
-    /// Drops a connection's jobs that have not begun. Returns how many they were, and the bytes that
-    /// they kept alive.
+    /// Drops a connection's jobs that have not begun. Returns how many they were, and the bytes
+    /// that they kept alive.
     pub fn forget(&self, key: Key) -> (usize, usize) {
         let mut queue = self.shared.lock();
         let jobs = std::mem::take(&mut queue.jobs);

@@ -140,7 +140,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    identity: (u64, u64),
+    identity: Identity,
 }
 
 impl SocketFile {
@@ -161,8 +161,12 @@ impl Drop for SocketFile {
     }
 }
 
-/// The device and the inode of a file, which no other one has.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+/// Device, inode and time of a file. The time is that of `bind`, as nothing is ever written to it:
+/// it tells a successor's file that was given the same inode.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(path: &Path) -> io::Result<Identity> {
     let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
+    let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+    Ok((metadata.dev(), metadata.ino(), seconds, nanoseconds))
 }

@@ -47,6 +47,7 @@ pub struct Replies<'a> {
     pub(crate) stats: &'a Stats,
     pub(crate) jobs: &'a mut Jobs,
     pub(crate) deferred: &'a mut u16,
+    pub(crate) deferred_bytes: &'a mut usize,
 }
 
 impl<'a> Replies<'a> {
@@ -65,8 +66,8 @@ impl<'a> Replies<'a> {
         self.connection.send_with(write, &mut self.io);
     }
 
-    /// Sends a message if there is room: below the high-water mark, or, for one that is longer
-    /// than that, below the low-water mark.
+    /// Sends a message if there is room: if it ends below the high-water mark, or begins below the
+    /// low-water mark.
     ///
     /// # Errors
     /// [`Full`] if there is none.
@@ -82,7 +83,14 @@ impl<'a> Replies<'a> {
     ///
     /// # Errors
     /// [`Full`] if there is no room to begin.
+    ///
+    /// # Panics
+    /// If an answer is deferred, which could come in between.
     pub fn begin(&mut self, len: u64) -> Result<(), Full> {
+        assert!(
+            *self.deferred == 0,
+            "a message is begun while an answer is deferred"
+        );
         self.connection
             .begin(len, &mut self.io)
             .map_err(|taken| Full { taken })
@@ -94,12 +102,20 @@ impl<'a> Replies<'a> {
     /// # Errors
     /// [`TooManyDeferred`] at either bound. The first job of a message is never refused: a message
     /// is only served while there is room for one.
+    ///
+    /// # Panics
+    /// In the middle of a message that was begun: the answer could come before its end.
     pub fn defer(&mut self, job: Deferred) -> Result<(), TooManyDeferred> {
+        assert!(
+            !self.connection.is_streaming(),
+            "an answer is deferred in the middle of a message"
+        );
         if self.jobs.room == 0 || usize::from(*self.deferred) >= DEFERRED_PER_CONNECTION_MAX {
             return Err(TooManyDeferred(job));
         }
         self.jobs.room -= 1;
         *self.deferred += 1;
+        *self.deferred_bytes += job.input_bytes;
         self.jobs.taken.push(job);
         Ok(())
     }

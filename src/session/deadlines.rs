@@ -49,7 +49,9 @@ impl<S: Service> Session<S> {
             Phase::Commands if due(self.connection.recv.arrival_deadline(limits)) => {
                 self.end(CloseReason::ArrivalTimeout);
             }
-            Phase::Commands if self.deferred > 0 || !self.connection.is_flushed() => {
+            // It is not silent: we owe it something, or its message is on the way, which has a
+            // deadline of its own.
+            Phase::Commands if self.is_owed(lent.out) || !self.connection.recv.is_empty() => {
                 self.mark_ms = lent.rules.ms(now);
             }
             Phase::Commands => self.end(CloseReason::IdleTimeout),

@@ -1,14 +1,12 @@
 //! The way in: bytes of the wire become messages, and messages meet the service.
 
 use super::{Lent, Session};
-use crate::error::{CloseReason, ProtocolError};
-use crate::limits::LONG_MESSAGE_BYTES;
+use crate::error::CloseReason;
+use crate::limits::{HEAD_BYTES, LONG_MESSAGE_BYTES};
 use crate::protocol::Message;
 use crate::protocol::connection::{Event, Input, Phase};
+use crate::protocol::framing::Decoded;
 use crate::service::Service;
-
-/// Bytes of a read that are added to an unfinished message at a time until its length is known.
-const HEAD_BYTES: usize = 64;
 
 impl<S: Service> Session<S> {
     /// Bytes that were read into the driver's buffer.
@@ -37,21 +35,15 @@ impl<S: Service> Session<S> {
 
     /// How many bytes the message at the buffer's front lacks, as far as can be said.
     fn missing(&mut self, lent: &mut Lent<'_, S>) -> usize {
-        let recv = std::mem::take(&mut self.connection.recv);
-        let event = self.advance(recv.bytes(), lent);
-        let missing = match event {
-            Ok(Event::Header { header, payload }) => {
-                header.saturating_add(payload).saturating_sub(recv.len())
+        let bytes = self.connection.recv.take_bytes();
+        let missing = match self.connection.decode(&bytes, &lent.rules.limits) {
+            Ok(Decoded::Header { header, payload }) => {
+                header.saturating_add(payload).saturating_sub(bytes.len())
             }
             _ => HEAD_BYTES,
         };
-        self.connection.recv = recv;
+        self.connection.recv.put_back(bytes, 0);
         missing
-    }
-
-    fn advance(&mut self, bytes: &[u8], lent: &mut Lent<'_, S>) -> Result<Event, ProtocolError> {
-        self.connection
-            .advance(bytes, &lent.rules.limits, lent.entropy, lent.out)
     }
 
     /// Where bytes of a long message can be read to directly: at most `max` of them.
@@ -80,6 +72,9 @@ impl<S: Service> Session<S> {
 
     /// The server stops: what is whole now is answered, and nothing later.
     pub fn stop_input(&mut self, lent: &mut Lent<'_, S>) {
+        if self.refusing {
+            return self.end(CloseReason::WrongKey);
+        }
         if self.connection.input == Input::Open {
             self.connection.input = Input::Stopped;
         }
@@ -89,7 +84,9 @@ impl<S: Service> Session<S> {
     /// Serves what waits in the buffer, as far as budget and marks allow.
     #[inline]
     pub fn serve(&mut self, lent: &mut Lent<'_, S>) {
-        if self.connection.take_starved(lent.out, &lent.rules.limits) {
+        if matches!(self.connection.phase, Phase::Commands)
+            && self.connection.take_starved(lent.out, &lent.rules.limits)
+        {
             self.call(lent, |service, state, replies| {
                 service.writable(state, replies)
             });
@@ -121,7 +118,11 @@ impl<S: Service> Session<S> {
             if stops || rest.is_empty() {
                 break;
             }
-            match self.advance(rest, lent) {
+            let limits = &lent.rules.limits;
+            match self
+                .connection
+                .advance(rest, limits, lent.entropy, lent.out)
+            {
                 Ok(Event::Message { payload, wire }) => {
                     self.bulk = false;
                     let payload = rest.get(payload).unwrap_or_default();
@@ -129,10 +130,15 @@ impl<S: Service> Session<S> {
                     at += wire;
                 }
                 Ok(Event::Handshake { step, wire }) => {
+                    self.connection.recv.arrived();
                     self.greeted(step, lent);
                     at += wire;
+                    if self.refusing {
+                        // Nothing that follows is of interest, nor worth keeping.
+                        return bytes.len();
+                    }
                 }
-                Ok(Event::Header { .. } | Event::Incomplete) => break,
+                Ok(Event::Incomplete) => break,
                 Err(error) => {
                     self.end(error.into());
                     return bytes.len();
@@ -152,7 +158,8 @@ impl<S: Service> Session<S> {
             return;
         }
         let bytes = self.connection.recv.take_bytes();
-        if let Ok(Event::Header { header, payload }) = self.advance(&bytes, lent)
+        let decoded = self.connection.decode(&bytes, &lent.rules.limits);
+        if let Ok(Decoded::Header { header, payload }) = decoded
             && payload >= LONG_MESSAGE_BYTES
         {
             let first = bytes.get(header..).unwrap_or_default();

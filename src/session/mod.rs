@@ -40,7 +40,8 @@ pub struct Session<S: Service> {
     opened_ms: u64,
     /// When the last message came, or, while a wrong key is paid for, when it is refused.
     mark_ms: u64,
-    deferred_bytes: u32,
+    /// What its jobs keep alive.
+    deferred_bytes: usize,
     deferred: u16,
     /// Bytes wait that have not been looked at, because of a pause or the budget.
     left_over: bool,
@@ -60,7 +61,7 @@ impl<S: Service> Session<S> {
             peer: Peer { id, address },
             state: S::State::default(),
             opened_ms: rules.ms(lent.now),
-            mark_ms: 0,
+            mark_ms: rules.ms(lent.now),
             deferred_bytes: 0,
             deferred: 0,
             left_over: false,
@@ -99,7 +100,7 @@ impl<S: Service> Session<S> {
     #[must_use]
     #[inline]
     pub fn held(&self) -> usize {
-        self.buffers().saturating_add(self.deferred_bytes as usize)
+        self.buffers().saturating_add(self.deferred_bytes)
     }
 
     /// What of it goes with the session; what jobs keep alive goes with them.
@@ -140,10 +141,26 @@ impl<S: Service> Session<S> {
         self.left_over && self.may_serve(jobs)
     }
 
-    /// Whether only a free place among the workers is missing.
+    /// Whether nothing is served for want of a free place among the workers.
     #[must_use]
     pub fn waits_for_workers(&self, jobs: &Jobs) -> bool {
         jobs.room == 0 && matches!(self.connection.phase, Phase::Commands)
+    }
+
+    /// Whether the peer's key was found wrong, and it is not told yet.
+    #[must_use]
+    #[inline]
+    pub fn is_refusing(&self) -> bool {
+        self.refusing
+    }
+
+    /// Whether the peer was promised something that it has not been sent.
+    #[must_use]
+    pub fn is_owed(&self, out: &[u8]) -> bool {
+        let connection = &self.connection;
+        let serves = matches!(connection.phase, Phase::Commands | Phase::Draining(_));
+        let unfinished = self.deferred > 0 || self.left_over || connection.is_unfinished();
+        serves && (connection.pending(out) > 0 || unfinished)
     }
 
     /// Whether a long message is arriving, which is read straight into its own buffer.
@@ -196,7 +213,7 @@ impl<S: Service> Session<S> {
         }
     }
 
-    /// A deferred answer is there.
+    /// A deferred answer is there. The session is to be served afterwards.
     pub fn completed(
         &mut self,
         tag: u64,
@@ -205,14 +222,12 @@ impl<S: Service> Session<S> {
         lent: &mut Lent<'_, S>,
     ) {
         self.deferred = self.deferred.saturating_sub(1);
-        let input_bytes = u32::try_from(input_bytes).unwrap_or(u32::MAX);
         self.deferred_bytes = self.deferred_bytes.saturating_sub(input_bytes);
         if matches!(self.connection.phase, Phase::Commands) {
             self.call(lent, |service, state, replies| {
                 service.completed(state, tag, answer, replies)
             });
         }
-        self.serve(lent);
     }
 
     /// Calls the service; what it panics with, or asks for, or runs into, ends the conversation.
@@ -222,7 +237,6 @@ impl<S: Service> Session<S> {
         lent: &mut Lent<'_, S>,
         call: impl FnOnce(&mut S, &mut S::State, &mut Replies<'_>) -> Flow,
     ) {
-        let before = lent.jobs.taken.len();
         let service = &mut *lent.service;
         let state = &mut self.state;
         let mut replies = Replies {
@@ -238,12 +252,9 @@ impl<S: Service> Session<S> {
             stats: &lent.rules.stats,
             jobs: lent.jobs,
             deferred: &mut self.deferred,
+            deferred_bytes: &mut self.deferred_bytes,
         };
         let flow = panic::catch_unwind(AssertUnwindSafe(|| call(service, state, &mut replies)));
-        for job in lent.jobs.taken.get(before..).unwrap_or_default() {
-            let bytes = u32::try_from(job.input_bytes).unwrap_or(u32::MAX);
-            self.deferred_bytes = self.deferred_bytes.saturating_add(bytes);
-        }
         match flow {
             Ok(Flow::Continue) => {}
             Ok(Flow::Close) => self.end(CloseReason::ServiceClosed),
@@ -279,11 +290,11 @@ impl<S: Service> Session<S> {
     fn end_of_input(&mut self, paused: bool) {
         let stopped = self.connection.input == Input::Stopped;
         let reason = match self.connection.phase {
-            Phase::Handshake(_) if self.refusing && stopped => CloseReason::WrongKey,
             Phase::Handshake(_) if self.refusing => return,
             Phase::Handshake(_) if stopped => CloseReason::Draining,
             Phase::Handshake(_) => CloseReason::PeerLeftHandshake,
             Phase::Commands if self.deferred > 0 || paused => return,
+            Phase::Commands if self.connection.is_unfinished() => return,
             Phase::Commands if stopped => CloseReason::Draining,
             Phase::Commands if self.connection.recv.is_empty() => CloseReason::PeerClosed,
             Phase::Commands => ProtocolError::TruncatedMessage.into(),

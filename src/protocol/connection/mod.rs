@@ -83,13 +83,6 @@ pub enum Event {
         /// How many of the bytes given it took.
         wire: usize,
     },
-    /// The header of an unfinished message.
-    Header {
-        /// The header's length.
-        header: usize,
-        /// The payload's length, as the header claims.
-        payload: usize,
-    },
     /// Nothing whole.
     Incomplete,
 }
@@ -180,42 +173,35 @@ impl Connection {
         entropy: Entropy<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Event, ProtocolError> {
+        let Decoded::Message { payload, wire } = self.decode(bytes, limits)? else {
+            return Ok(Event::Incomplete);
+        };
+        let Phase::Handshake(handshake) = &mut self.phase else {
+            return Ok(Event::Message { payload, wire });
+        };
+        let message = bytes.get(payload).unwrap_or_default();
+        let step = handshake.advance(message, entropy, out)?;
+        if let Step::Passed(digest) = step {
+            self.digest = Some(digest);
+            self.stranger = false;
+            self.phase = Phase::Commands;
+        }
+        Ok(Event::Handshake { step, wire })
+    }
+
+    /// What lies at the front of `bytes`, by the rules of this phase, with nothing done about it.
+    ///
+    /// # Errors
+    /// A length that the peer may not claim.
+    #[inline]
+    pub fn decode(&mut self, bytes: &[u8], limits: &Limits) -> Result<Decoded, ProtocolError> {
         match &mut self.phase {
             Phase::Commands => {
                 let eof = self.input == Input::Eof;
-                match self.framing.decode(bytes, eof, limits.message_bytes_max)? {
-                    Decoded::Message { payload, wire } => Ok(Event::Message { payload, wire }),
-                    Decoded::Header { header, payload } => Ok(Event::Header { header, payload }),
-                    Decoded::Incomplete => Ok(Event::Incomplete),
-                }
+                self.framing.decode(bytes, eof, limits.message_bytes_max)
             }
-            Phase::Handshake(_) => self.greet(bytes, entropy, out),
-            Phase::Draining(_) | Phase::Lingering(_) | Phase::Closed(_) => Ok(Event::Incomplete),
-        }
-    }
-
-    fn greet(
-        &mut self,
-        bytes: &[u8],
-        entropy: Entropy<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Event, ProtocolError> {
-        let Phase::Handshake(handshake) = &mut self.phase else {
-            return Ok(Event::Incomplete);
-        };
-        match handshake.decode(bytes)? {
-            Decoded::Message { payload, wire } => {
-                let message = bytes.get(payload).unwrap_or_default();
-                let step = handshake.advance(message, entropy, out)?;
-                if let Step::Passed(digest) = step {
-                    self.digest = Some(digest);
-                    self.stranger = false;
-                    self.phase = Phase::Commands;
-                }
-                Ok(Event::Handshake { step, wire })
-            }
-            Decoded::Header { header, payload } => Ok(Event::Header { header, payload }),
-            Decoded::Incomplete => Ok(Event::Incomplete),
+            Phase::Handshake(handshake) => handshake.decode(bytes),
+            Phase::Draining(_) | Phase::Lingering(_) | Phase::Closed(_) => Ok(Decoded::Incomplete),
         }
     }
 
@@ -231,10 +217,9 @@ impl Connection {
 impl Connection {
     /// Ends the conversation: what is queued is delivered first where that is worth it.
     pub fn end(&mut self, reason: CloseReason) {
-        let reason = if self.is_streaming() && reason.flushes() {
-            CloseReason::StreamLength
-        } else {
-            reason
+        let reason = match reason {
+            CloseReason::ServiceClosed if self.is_streaming() => CloseReason::StreamLength,
+            reason => reason,
         };
         self.recv.clear();
         self.phase = match mem::replace(&mut self.phase, Phase::Commands) {

@@ -62,9 +62,9 @@ impl Connection {
         match message {
             Message::Owned(bytes) if bytes.len() > SEND_COPY_BYTES_MAX && !self.is_streaming() => {
                 self.framing.encode_header(bytes.len(), io.out);
-                self.send.push_copy(io.out, io.now);
+                self.send.push_copy(io.out, io.limits, io.now);
                 io.out.clear();
-                self.send.push_owned(mem::take(bytes), 0, io.now);
+                self.send.push_owned(mem::take(bytes), 0, io.limits, io.now);
                 io.out.extend_from_slice(self.framing.trailer());
                 self.appended(io);
             }
@@ -135,7 +135,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn is_streaming(&self) -> bool {
+    pub(crate) fn is_streaming(&self) -> bool {
         self.send.stream_left() > 0
     }
 
@@ -154,11 +154,8 @@ impl Connection {
 
     fn has_room(&self, len: usize, io: &Output<'_>) -> bool {
         let pending = self.pending(io.out);
-        if len > io.limits.send_high_bytes {
-            pending <= io.limits.send_low_bytes
-        } else {
-            pending.saturating_add(len) <= io.limits.send_high_bytes
-        }
+        pending <= io.limits.send_low_bytes
+            || pending.saturating_add(len) <= io.limits.send_high_bytes
     }
 
     #[inline]
@@ -170,6 +167,20 @@ impl Connection {
                 self.fault.get_or_insert(Fault::Hard);
             }
         }
+    }
+
+    /// Whether a service waits for room, or has not ended a message that it sends in parts.
+    #[must_use]
+    #[inline]
+    pub fn is_unfinished(&self) -> bool {
+        self.starved || self.is_streaming()
+    }
+
+    /// Bytes in the queue.
+    #[must_use]
+    #[inline]
+    pub fn queued(&self) -> usize {
+        self.send.len()
     }
 
     /// Bytes that the kernel has not taken, those in the caller's scratch included.
@@ -207,10 +218,11 @@ impl Connection {
     /// Moves what is left in the scratch to the queue: little is copied, much is moved.
     pub fn keep(&mut self, io: &mut Output<'_>) {
         if io.out.len() <= SEND_COPY_BYTES_MAX {
-            self.send.push_copy(io.out, io.now);
+            self.send.push_copy(io.out, io.limits, io.now);
             io.out.clear();
         } else {
-            self.send.push_owned(mem::take(io.out), 0, io.now);
+            self.send
+                .push_owned(mem::take(io.out), 0, io.limits, io.now);
         }
     }
 

@@ -125,7 +125,10 @@ impl Talk {
         } = self.jobs.remove(place).unwrap();
         self.room += 1;
         let answer = panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(if_panicked);
-        self.call(|session, lent| session.completed(tag, input_bytes, answer, lent))
+        self.call(|session, lent| {
+            session.completed(tag, input_bytes, answer, lent);
+            session.serve(lent);
+        })
     }
 }
 
