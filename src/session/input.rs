@@ -84,9 +84,7 @@ impl<S: Service> Session<S> {
     /// Serves what waits in the buffer, as far as budget and marks allow.
     #[inline]
     pub fn serve(&mut self, lent: &mut Lent<'_, S>) {
-        if matches!(self.connection.phase, Phase::Commands)
-            && self.connection.take_starved(lent.out, &lent.rules.limits)
-        {
+        if self.connection.take_starved(lent.out, &lent.rules.limits) {
             self.call(lent, |service, state, replies| {
                 service.writable(state, replies)
             });

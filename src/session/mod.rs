@@ -294,6 +294,7 @@ impl<S: Service> Session<S> {
             Phase::Handshake(_) if stopped => CloseReason::Draining,
             Phase::Handshake(_) => CloseReason::PeerLeftHandshake,
             Phase::Commands if self.deferred > 0 || paused => return,
+            // The service keeps what it was refused room for.
             Phase::Commands if self.connection.is_unfinished() => return,
             Phase::Commands if stopped => CloseReason::Draining,
             Phase::Commands if self.connection.recv.is_empty() => CloseReason::PeerClosed,

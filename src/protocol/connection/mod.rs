@@ -222,6 +222,7 @@ impl Connection {
             reason => reason,
         };
         self.recv.clear();
+        self.starved = false;
         self.phase = match mem::replace(&mut self.phase, Phase::Commands) {
             Phase::Handshake(_) | Phase::Commands if reason.flushes() => {
                 Phase::Draining(Box::new(reason))
