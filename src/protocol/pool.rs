@@ -16,20 +16,17 @@ pub struct Pool {
 
 impl Pool {
     /// A buffer to read a message of `wanted` bytes into: the smallest that holds it whole, else
-    /// the largest there is, else a small new one. Never more than `wanted` bytes beyond what the
-    /// message can use.
+    /// the largest there is, else a small new one. Of several the one that came last, which the
+    /// processor's caches may still hold. None that is more than twice what the message can use.
     #[must_use]
     pub fn take(&mut self, wanted: usize) -> Vec<u8> {
-        let usable = |buffer: &&(usize, usize)| buffer.1 <= wanted.saturating_mul(2);
-        let sizes = || self.buffers.iter().map(Vec::capacity).enumerate();
-        let whole = sizes()
-            .filter(|&(_, size)| size >= wanted)
-            .min_by_key(|&(_, size)| size);
-        let whole = whole.as_ref().filter(usable).copied();
-        match whole.or_else(|| {
-            let largest = sizes().max_by_key(|&(_, size)| size);
-            largest.as_ref().filter(usable).copied()
-        }) {
+        let sizes = self.buffers.iter().map(Vec::capacity).enumerate().rev();
+        let usable = sizes.filter(|&(_, size)| size <= wanted.saturating_mul(2));
+        let best = usable.min_by_key(|&(_, size)| match size.checked_sub(wanted) {
+            Some(beyond) => (false, beyond),
+            None => (true, wanted.saturating_sub(size)),
+        });
+        match best {
             Some((at, size)) => {
                 self.bytes = self.bytes.saturating_sub(size);
                 self.buffers.swap_remove(at)
