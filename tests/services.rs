@@ -363,11 +363,14 @@ fn what_jobs_hold_counts_and_goes_with_who_holds_too_much() {
     };
     let gate = Gate::default();
     let held_back = gate.clone();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let begins = Arc::clone(&begun);
     let service = unordered(
         move |message: &mut Message<'_>, replies: &mut Replies<'_>| {
             if message.bytes() == b"slow" {
-                let gate = held_back.clone();
+                let (gate, begins) = (held_back.clone(), Arc::clone(&begins));
                 let run = move || {
+                    begins.fetch_add(1, Relaxed);
                     gate.pass();
                     b"done".to_vec()
                 };
@@ -381,13 +384,17 @@ fn what_jobs_hold_counts_and_goes_with_who_holds_too_much() {
     let server = TestServer::start(config, service);
     let (mut greedy, mut modest) = (server.connect(), server.connect());
     greedy.send(&frame(b"slow").repeat(2));
-    eventually("two inputs are held", || {
-        (server.stats.buffer_bytes.load(Relaxed) == 2 * INPUT).then_some(())
-    });
+    eventually(
+        "two inputs are held, and the worker has begun with one",
+        || {
+            let held = server.stats.buffer_bytes.load(Relaxed);
+            (held == 2 * INPUT && begun.load(Relaxed) == 1).then_some(())
+        },
+    );
     modest.echo(b"there is room for both");
     greedy.wait_for_end_after(&frame(b"slow"));
     server.wait_for_closes(CloseReason::BufferMemory, 1);
-    // The worker has begun with one of them, and nobody can take that back.
+    // What the worker has begun with, nobody can take back.
     assert_eq!(server.stats.buffer_bytes.load(Relaxed), INPUT);
     modest.send_frame(b"slow");
     modest.echo(b"there is room again");
