@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use gateloop::address::Address;
 use gateloop::error::CloseReason;
+use gateloop::limits::Limits;
 use gateloop::protocol::handshake::{Step, mutual};
 use gateloop::protocol::{HandshakeRules, Key};
 use gateloop::server::{Config, Outcome, Server, StopHandle};
@@ -48,6 +49,15 @@ pub fn rules(key: &str) -> mutual::Rules {
         allow_own_challenges: true,
         ..mutual::Rules::new(Key::new(key).expect("a key"))
     }
+}
+
+/// A server without a handshake, under these limits.
+pub fn start(limits: Limits, service: impl Service) -> TestServer {
+    let config = Config {
+        limits,
+        ..open_config()
+    };
+    TestServer::start(config, service)
 }
 
 impl TestServer {
@@ -233,6 +243,14 @@ impl Raw {
             .read_to_end(&mut bytes)
             .expect("the server's FIN, not a reset");
         bytes
+    }
+
+    /// Reads and discards, once: whether the connection is not over yet.
+    pub fn is_open(&mut self) -> bool {
+        match self.0.read(&mut [0; 65536]) {
+            Ok(len) => len > 0,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
     }
 
     /// Waits until the connection is over, by FIN or reset.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use gateloop::protocol::Message;
-use gateloop::service::{Deferred, Flow, Replies, Service};
+use gateloop::service::{Deferred, Flow, Full, Replies, Service};
 
 use super::PATIENCE;
 
@@ -69,6 +69,18 @@ pub fn defer(replies: &mut Replies<'_>, run: impl FnOnce() -> Vec<u8> + Send + '
     Flow::Continue
 }
 
+/// Answers a decimal number with so many bytes at once; under `close`, then closes.
+pub fn fountain(close: bool) -> impl Service {
+    ordered(
+        move |message: &mut Message<'_>, replies: &mut Replies<'_>| {
+            let text = std::str::from_utf8(message.bytes()).expect("a number");
+            let len = text.parse().expect("a number");
+            replies.send_all(&vec![b'f'; len]);
+            if close { Flow::Close } else { Flow::Continue }
+        },
+    )
+}
+
 /// Holds back whoever comes to it until it is opened.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
@@ -84,5 +96,85 @@ impl Gate {
     pub fn open(&self) {
         *self.0.0.lock().expect("no panic") = true;
         self.0.1.notify_all();
+    }
+}
+
+/// Answers `TOTAL PART` (decimal) with so many bytes in parts of that size, each a message of its
+/// own or all of them one, as fast as there is room and not faster. What they are: [`pattern`].
+#[derive(Clone)]
+pub struct Source {
+    pub one_message: bool,
+    pattern: Arc<Vec<u8>>,
+}
+
+/// What is still to be sent.
+#[derive(Default)]
+pub struct Rest {
+    total: u64,
+    sent: u64,
+    part: usize,
+    begun: bool,
+}
+
+const PERIOD: usize = 251;
+
+/// The bytes of a source's stream from a position on.
+pub fn pattern(position: u64, len: usize) -> Vec<u8> {
+    let first = (position % PERIOD as u64) as usize;
+    let period: Vec<u8> = (0..=u8::MAX).take(PERIOD).collect();
+    let mut bytes = period.repeat((first + len).div_ceil(PERIOD));
+    bytes.drain(..first);
+    bytes.truncate(len);
+    bytes
+}
+
+impl Source {
+    pub fn new(one_message: bool) -> Self {
+        Self {
+            one_message,
+            pattern: Arc::new(pattern(0, 1024 * 1024 + PERIOD)),
+        }
+    }
+
+    fn go_on(&self, rest: &mut Rest, replies: &mut Replies<'_>) -> Result<(), Full> {
+        if self.one_message && !rest.begun && rest.total > 0 {
+            replies.begin(rest.total)?;
+            rest.begun = true;
+        }
+        while rest.sent < rest.total {
+            let first = (rest.sent % PERIOD as u64) as usize;
+            let len = rest.part.min((rest.total - rest.sent) as usize);
+            replies.send(&self.pattern[first..first + len])?;
+            rest.sent += len as u64;
+        }
+        *rest = Rest::default();
+        Ok(())
+    }
+}
+
+impl Service for Source {
+    type State = Rest;
+
+    fn name(&self) -> &'static str {
+        "source"
+    }
+
+    fn message(
+        &mut self,
+        rest: &mut Rest,
+        message: &mut Message<'_>,
+        replies: &mut Replies<'_>,
+    ) -> Flow {
+        let text = std::str::from_utf8(message.bytes()).expect("two numbers");
+        let (total, part) = text.split_once(' ').expect("two numbers");
+        rest.total = total.parse().expect("a number");
+        rest.part = part.parse().expect("a number");
+        self.writable(rest, replies)
+    }
+
+    fn writable(&mut self, rest: &mut Rest, replies: &mut Replies<'_>) -> Flow {
+        // Who is refused room is called again when there is some.
+        let _ = self.go_on(rest, replies);
+        Flow::Continue
     }
 }
