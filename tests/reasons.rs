@@ -148,9 +148,10 @@ const SCENARIOS: [(CloseReason, Scenario); CloseReason::COUNT] = [
         stats
     }),
     (CloseReason::Aborted, |_| {
-        let server = start(Limits::default(), Echo);
+        let server = start(Limits::default(), fountain(false));
         let mut client = server.connect();
-        client.echo(b"");
+        client.send_frame(b"33000000");
+        client.recv(1);
         server.stop.abort();
         client.wait_for_end();
         let stats = Arc::clone(&server.stats);

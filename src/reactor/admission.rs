@@ -26,6 +26,8 @@ impl<S: Service> Reactor<S> {
                 }
             }
         }
+        // Who made room for another is not to wait for the next turn, which may be far.
+        self.reap();
     }
 
     /// Lets one connection in, if one waits and there is room; whether to try another.

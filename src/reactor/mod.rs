@@ -7,8 +7,8 @@
 //! 4. Run each ready connection within its budget; what is left over joins the ready queue again.
 //! 5. Take what the workers have finished; each connection runs once for all its answers.
 //! 6. Fire timers.
-//! 7. Reap the closed: slots are freed here and nowhere else, so that none is reused within a turn.
-//! 8. Accept, within the budget.
+//! 7. Reap the closed: slots are freed from here on, when no event of this turn can mean them.
+//! 8. Accept, within the budget; reap the strangers who made room.
 //! 9. Leave, if draining and nobody is left.
 
 mod admission;
