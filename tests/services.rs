@@ -147,7 +147,7 @@ fn answers_without_ids_keep_their_order() {
     for _ in 0..10 {
         bystander.echo(b"is served meanwhile");
     }
-    assert_eq!(client.recv_now(), b"", "an answer overtook another");
+    assert!(client.is_silent(), "an answer overtook another");
     gate.open();
     let answers = [(); 3].map(|()| client.recv_frame());
     assert_eq!(answers, [&b"slow 1"[..], b"quick", b"slow 2"]);

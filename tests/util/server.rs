@@ -203,6 +203,14 @@ impl Raw {
         self.0.local_addr().expect("a connection")
     }
 
+    /// Whether nothing has come, and the connection is not over.
+    pub fn is_silent(&self) -> bool {
+        self.0.set_nonblocking(true).expect("an option");
+        let peeked = self.0.peek(&mut [0]);
+        self.0.set_nonblocking(false).expect("an option");
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// What has come so far, without waiting for more.
     pub fn recv_now(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
