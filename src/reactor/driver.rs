@@ -248,11 +248,11 @@ impl<S: Service> Driver<S> {
 
     /// Where all is delivered, sends our FIN; says what is left to do.
     fn finish(&mut self, lent: &mut Lent<'_, S>) -> Ran {
-        let connection = self.session.connection_mut();
+        let connection = self.session.connection();
         if matches!(connection.phase(), Phase::Draining(_)) && connection.is_flushed() {
             let until = lent.now + lent.rules.limits.linger_timeout;
             match self.transport.shutdown_write() {
-                Ok(()) => connection.flushed(until),
+                Ok(()) => self.session.flushed(until),
                 Err(error) => self.broken(&error),
             }
         }

@@ -21,6 +21,7 @@ mod lent;
 
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
+use std::time::Instant;
 
 use tracing::trace;
 
@@ -302,6 +303,19 @@ impl<S: Service> Session<S> {
             Phase::Draining(_) | Phase::Lingering(_) | Phase::Closed(_) => return,
         };
         self.end(reason);
+    }
+
+    /// All is delivered and our FIN is out: lingers until `until`, unless the peer is done as well.
+    pub fn flushed(&mut self, until: Instant) {
+        let before = self.connection.phase.name();
+        self.connection.flushed(until);
+        trace!(
+            id = self.peer.id,
+            peer = self.peer.address.map(tracing::field::display),
+            from = before,
+            to = self.connection.phase.name(),
+            "phase"
+        );
     }
 
     /// Ends the conversation for a reason of the driver's.
