@@ -262,8 +262,11 @@ impl<S: Service> Session<S> {
             Err(_panic) => self.end(CloseReason::ServicePanic),
         }
         if let Some(reason) = self.connection.take_fault() {
-            lent.out.clear();
             self.end(reason);
+        }
+        if let Phase::Closed(_) = self.connection.phase {
+            // It is no use without what went before it in the queue, which is dropped.
+            lent.out.clear();
         }
     }
 
