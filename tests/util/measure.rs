@@ -1,5 +1,6 @@
 //! What the kernel knows of a process: processor time, memory, descriptors, sockets.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,22 +37,18 @@ fn status_bytes(process: u32, name: &str) -> usize {
     1024 * kib.and_then(|kib| kib.parse::<usize>().ok()).expect("KiB")
 }
 
-/// Descriptors that a process has open.
-pub fn descriptors(process: u32) -> usize {
-    fs::read_dir(format!("/proc/{process}/fd"))
-        .expect("a process")
-        .count()
-}
-
-/// Sets how many descriptors another process may open; its hard limit stays.
-pub fn limit_descriptors(process: u32, current: u64) {
-    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
-    let process = process.expect("a process id");
+/// Leaves a process so many descriptors to open beside those that it has.
+pub fn leave_descriptors(process: u32, free: usize) {
+    let open = fs::read_dir(format!("/proc/{process}/fd")).expect("a process");
+    let names = open.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let open: HashSet<u64> = names.filter_map(|name| name.parse().ok()).collect();
+    let last = (0..).filter(|number| !open.contains(number)).nth(free);
+    let id = i32::try_from(process).ok().and_then(Pid::from_raw);
     let limit = Rlimit {
-        current: Some(current),
+        current: last,
         maximum: getrlimit(Resource::Nofile).maximum,
     };
-    prlimit(Some(process), Resource::Nofile, limit).expect("a process of ours");
+    prlimit(Some(id.expect("a process id")), Resource::Nofile, limit).expect("a process of ours");
 }
 
 /// Raises this process's limit on descriptors to at least `wanted`.

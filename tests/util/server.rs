@@ -211,6 +211,14 @@ impl Raw {
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Whether nothing comes for so long, and the connection is not over then.
+    pub fn stays_silent(&mut self, time: Duration) -> bool {
+        self.0.set_read_timeout(Some(time)).expect("a time-out");
+        let read = self.0.read(&mut [0]);
+        self.0.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// What has come so far, without waiting for more.
     pub fn recv_now(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
