@@ -1,0 +1,342 @@
+//! The clients and listeners of Python, of every version at hand, against the binary: those of
+//! the standard library, and those of the package `multiprocess`.
+
+#![cfg(feature = "cli")]
+
+mod util;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use gateloop::address::Address;
+use gateloop::client::{Client, Config, Error};
+use gateloop::error::ProtocolError;
+use gateloop::protocol::handshake::mutual;
+use gateloop::protocol::{HandshakeRules, Key};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use util::random::Random;
+use util::seed::seed;
+use util::{Folder, Process, Serving, eventually, gateloop, run};
+
+/// Python sends header and payload together up to 16 384 bytes, and apart above.
+const SIZES: [usize; 9] = [0, 1, 1023, 16384, 16385, 20_000, 65_500, 65_536, 1 << 20];
+const KEY: &str = "a key that both sides hold";
+const CHINESE_KEY: &str = "天王盖地虎";
+/// A round trip takes less, also on a busy machine; an acknowledgement that the kernel holds back
+/// costs 40 ms.
+const UNDELAYED: Duration = Duration::from_millis(5);
+const REFUSED: &str = "AuthenticationError";
+
+/// A Python 3 and the package in it that speaks the protocol.
+struct Python {
+    program: PathBuf,
+    /// Such as `(3, 12, 1)`.
+    version: (u32, u32, u32),
+    package: &'static str,
+}
+
+impl Python {
+    fn new(program: PathBuf, package: &'static str) -> Self {
+        let ended = run(Command::new(&program).args(["-ISc", "import sys; print(sys.version)"]));
+        let version = ended.stdout.split(' ').next().unwrap_or_default();
+        let mut numbers = version.split('.').map(str::parse);
+        let (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) =
+            (numbers.next(), numbers.next(), numbers.next())
+        else {
+            panic!("{} is no Python: {ended:?}", program.display());
+        };
+        Self {
+            program,
+            version: (major, minor, patch),
+            package,
+        }
+    }
+
+    /// Every Python 3 that is installed.
+    fn all_installed() -> Vec<Self> {
+        let pyenv = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+        let pyenv = pyenv.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
+        let mut programs = pyenv.map_or_else(Vec::new, |root| programs_in(&root.join("versions")));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        programs.extend(
+            std::env::split_paths(&path)
+                .map(|folder| folder.join("python3"))
+                .find(|program| program.exists()),
+        );
+        let pythons = Self::each_version_once(programs, "multiprocessing");
+        assert!(
+            !pythons.is_empty(),
+            "no Python 3 is installed: run tests/run"
+        );
+        pythons
+    }
+
+    /// Every environment with the package `multiprocess`.
+    fn all_environments() -> Vec<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python");
+        let pythons = Self::each_version_once(programs_in(&folder), "multiprocess");
+        assert!(
+            !pythons.is_empty(),
+            "no environment with the package multiprocess: run tests/run, which makes them"
+        );
+        pythons
+    }
+
+    fn each_version_once(programs: Vec<PathBuf>, package: &'static str) -> Vec<Self> {
+        let pythons = programs
+            .into_iter()
+            .map(|program| Self::new(program, package));
+        let by_version: BTreeMap<_, _> = pythons.map(|python| (python.version, python)).collect();
+        by_version.into_values().collect()
+    }
+
+    /// Up to 3.11 it speaks HMAC-MD5 and nothing else.
+    fn knows_digests(&self) -> bool {
+        self.version >= (3, 12, 0)
+    }
+
+    /// Starts one of the scripts in tests/interop.
+    fn start(&self, script: &str, task: &Value) -> Process {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
+        let mut command = Command::new(&self.program);
+        command
+            .arg("-I")
+            .arg(folder.join(script))
+            .stdin(Stdio::piped());
+        let mut process = Process::start(command.env("GATELOOP_AUTHKEY", KEY));
+        process.write(task.to_string().as_bytes());
+        process
+    }
+
+    /// Such as `multiprocessing-3.12.1`.
+    fn name(&self) -> String {
+        let (major, minor, patch) = self.version;
+        format!("{}-{major}.{minor}.{patch}", self.package)
+    }
+}
+
+/// The programs `NAME/bin/python` in a folder whose names begin as versions of Python 3 do.
+fn programs_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let entries = entries.map(|entry| entry.expect("a folder that can be listed"));
+    entries
+        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"3."))
+        .map(|entry| entry.path().join("bin/python"))
+        .filter(|program| program.exists())
+        .collect()
+}
+
+/// What tests/interop/client.py met.
+#[derive(Debug, Deserialize)]
+struct Met {
+    wrong_key: String,
+    right_key: String,
+    sha256_only: String,
+    echoed: Vec<usize>,
+    echoed_on_unix: Vec<usize>,
+    objects: bool,
+    echo_seconds: Vec<f64>,
+    first_seconds: Vec<f64>,
+    readme: String,
+    pickle_to_rpc: i64,
+}
+
+fn serve(key: &str, args: &[&str]) -> Serving {
+    let mut command = gateloop();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(args);
+    Serving::from_command(command.env("GATELOOP_AUTHKEY", key))
+}
+
+/// An address as Python's: host and port.
+fn pair(address: &str) -> Value {
+    let (host, port) = address.rsplit_once(':').expect("host and port");
+    json!([host, port.parse::<u16>().expect("a port")])
+}
+
+/// The client in README.md, sent to another address, and what it says that it prints.
+fn readme_client(address: &str, package: &str) -> (String, &'static str) {
+    let readme = include_str!("../README.md");
+    let code = readme.split("```python\n").nth(1).expect("a client");
+    let code = code.split("```").next().unwrap_or_default();
+    let replace = |code: &str, old: &str, new: &str| {
+        assert!(code.contains(old), "README.md: no `{old}` in its client");
+        code.replace(old, new)
+    };
+    let (host, port) = address.rsplit_once(':').expect("host and port");
+    let moved = replace(
+        code,
+        r#"("127.0.0.1", 9090)"#,
+        &format!("({host:?}, {port})"),
+    );
+    let moved = replace(&moved, "multiprocessing.", &format!("{package}."));
+    let printed = code
+        .lines()
+        .find_map(|line| Some(line.split_once("  # ")?.1));
+    (moved, printed.expect("README.md says what is printed"))
+}
+
+fn median(seconds: &[f64]) -> Duration {
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    Duration::from_secs_f64(sorted[sorted.len() / 2])
+}
+
+fn its_client_is_understood(python: &Python) {
+    let folder = Folder::new(&python.name());
+    let unix = folder.path("echo.sock");
+    let unix = unix.to_str().expect("a path in UTF-8");
+    let also_unix = format!("unix:{unix}");
+    // Servers of its own: what wrong keys cost is counted by address.
+    let echo = serve(CHINESE_KEY, &["--service", "echo", "--listen", &also_unix]);
+    let strict = serve(CHINESE_KEY, &["--service", "echo", "--digests", "sha256"]);
+    let rpc = serve(KEY, &[]);
+    let (code, printed) = readme_client(rpc.address(), python.package);
+    let task = json!({
+        "package": python.package,
+        "key": CHINESE_KEY,
+        "sizes": SIZES,
+        "echo": pair(echo.address()),
+        "unix": unix,
+        "sha256_only": pair(strict.address()),
+        "rpc": pair(rpc.address()),
+        "readme": code,
+    });
+    let ended = python.start("client.py", &task).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let met: Met = serde_json::from_str(&ended.stdout).expect("what the client met");
+
+    assert_eq!(met.right_key, "let in");
+    assert_eq!(met.wrong_key, REFUSED);
+    let let_in = python.knows_digests();
+    assert_eq!(met.sha256_only, if let_in { "let in" } else { REFUSED });
+    assert_eq!(met.echoed, SIZES);
+    assert_eq!(met.echoed_on_unix, SIZES);
+    assert!(met.objects, "what was sent came back another");
+    assert_eq!(met.readme, printed);
+    assert_eq!(met.pickle_to_rpc, -32700, "a pickle is no JSON");
+    let (echo, first) = (median(&met.echo_seconds), median(&met.first_seconds));
+    assert!(echo < UNDELAYED, "an echo of 20 000 bytes takes {echo:?}");
+    assert!(first < UNDELAYED, "the first request takes {first:?}");
+}
+
+/// A client under these digests that is a process of its own as far as challenges go.
+fn client(address: &str, key: &str, digests: &str) -> Result<Client, Error> {
+    let rules = mutual::Rules {
+        digests: digests.parse().expect("digests"),
+        ..mutual::Rules::new(Key::new(key).expect("a key"))
+    };
+    let address: Address = address.parse().expect("an address");
+    Client::connect(&address, Config::new(HandshakeRules::Mutual(rules)))
+}
+
+fn its_listener_is_understood(python: &Python) {
+    let task = json!({"package": python.package, "key": CHINESE_KEY});
+    let listener = python.start("listener.py", &task);
+    let line = |n: usize| {
+        eventually("the listener says so", || {
+            let stdout = listener.stdout();
+            let whole = stdout.split_inclusive('\n').nth(n)?;
+            whole.strip_suffix('\n').map(String::from)
+        })
+    };
+    let address = format!("127.0.0.1:{}", line(0));
+    let call = |key: &str| run(call_command(&address).env("GATELOOP_AUTHKEY", key));
+
+    let called = call(CHINESE_KEY);
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let result: Value = serde_json::from_str(&called.stdout).expect("the request");
+    assert_eq!(result["params"], json!(["to", "Python"]));
+    let refused = call(KEY);
+    assert_eq!(refused.code, Some(1));
+    let why = "the server refused the key\n";
+    assert!(refused.stderr.ends_with(why), "{}", refused.stderr);
+
+    let mut random = Random(seed());
+    let mut echo = client(&address, CHINESE_KEY, "md5,sha256").expect("the right key");
+    for size in SIZES {
+        let mut message = vec![0; size];
+        random.fill(&mut message);
+        echo.send(&message).expect("a listener that reads");
+        let answer = echo.recv().expect("a listener that answers");
+        assert!(
+            answer.is_some_and(|answer| answer == message),
+            "{size} bytes"
+        );
+    }
+    drop(echo);
+    let wrong = client(&address, KEY, "md5,sha256");
+    assert!(matches!(wrong, Err(Error::KeyRefused)), "{wrong:?}");
+    match client(&address, CHINESE_KEY, "sha256") {
+        Ok(_) => assert!(python.knows_digests(), "its challenge asks for md5"),
+        Err(error) => {
+            assert!(!python.knows_digests(), "{error}");
+            let expected = Error::Protocol(ProtocolError::DigestNotAccepted);
+            assert_eq!(error.to_string(), expected.to_string());
+        }
+    }
+    let ends = (1..=6).map(line).collect::<Vec<_>>();
+    let (passed, refused) = ("let in", REFUSED);
+    assert_eq!(
+        ends,
+        [passed, "EOFError", refused, passed, "EOFError", refused]
+    );
+}
+
+fn call_command(address: &str) -> Command {
+    let mut command = gateloop();
+    command.args(["call", address, "anything", r#"["to", "Python"]"#]);
+    command
+}
+
+/// Runs a test against each; which they are is said also where it passes.
+fn check(what: &str, pythons: &[Python], test: impl Fn(&Python)) {
+    let names: Vec<_> = pythons.iter().map(Python::name).collect();
+    writeln!(io::stderr(), "{what} of {}", names.join(", ")).expect("standard error");
+    for (python, name) in pythons.iter().zip(names) {
+        println!("{name}:");
+        test(python);
+    }
+}
+
+#[test]
+fn clients_of_the_standard_library_are_understood() {
+    check(
+        "clients",
+        &Python::all_installed(),
+        its_client_is_understood,
+    );
+}
+
+#[test]
+fn listeners_of_the_standard_library_are_understood() {
+    check(
+        "listeners",
+        &Python::all_installed(),
+        its_listener_is_understood,
+    );
+}
+
+#[test]
+fn clients_of_multiprocess_are_understood() {
+    check(
+        "clients",
+        &Python::all_environments(),
+        its_client_is_understood,
+    );
+}
+
+#[test]
+fn listeners_of_multiprocess_are_understood() {
+    check(
+        "listeners",
+        &Python::all_environments(),
+        its_listener_is_understood,
+    );
+}
