@@ -43,8 +43,8 @@ pub struct Driver<S: Service> {
     pub queued: bool,
     /// In the crowd that waits for a place among the workers.
     pub crowded: bool,
-    /// The server is stopping: once all that has arrived is read, nothing more is.
-    pub last_read: bool,
+    /// The server is stopping: so many bytes had arrived by then that are not read yet.
+    last_read: Option<u32>,
     /// Its slot is about to be freed: it does not run any more.
     pub ended: bool,
 }
@@ -71,7 +71,7 @@ impl<S: Service> Driver<S> {
             watches_writes: false,
             queued: false,
             crowded: false,
-            last_read: false,
+            last_read: None,
             ended: false,
         })
     }
@@ -80,6 +80,14 @@ impl<S: Service> Driver<S> {
     #[inline]
     pub fn note(&mut self, readiness: Readiness) {
         self.readiness.insert(readiness);
+    }
+
+    /// The server is stopping: from now on only what has arrived already is of use.
+    pub fn begin_last_read(&mut self) {
+        // A socket that fails this fails its next read, which reports it.
+        let arrived = rustix::io::ioctl_fionread(&self.transport).unwrap_or(0);
+        self.last_read = Some(u32::try_from(arrived).unwrap_or(u32::MAX));
+        self.note(Readiness::READABLE);
     }
 
     /// The name by which kernel and workers know the connection in `slot`.
@@ -101,7 +109,7 @@ impl<S: Service> Driver<S> {
             self.session.serve(lent);
             self.read(lent, rest);
             let all_read = !self.readiness.contains(Readiness::READABLE);
-            if self.last_read && (all_read || self.session.is_refusing()) {
+            if self.last_read.is_some() && (all_read || self.session.is_refusing()) {
                 self.session.stop_input(lent);
             }
             let paused = !self.session.may_serve(lent.jobs);
@@ -126,7 +134,11 @@ impl<S: Service> Driver<S> {
             if !lingers && !self.session.wants_read(lent.jobs) {
                 return;
             }
-            let max = lent.budget.bytes;
+            // Behind the last byte that is of use there may be an EOF, which is, too.
+            let max = match self.last_read {
+                Some(left) if !lingers => lent.budget.bytes.min(left.max(1) as usize),
+                _ => lent.budget.bytes,
+            };
             let bulk = self.session.is_bulk();
             let (result, asked, direct) = match self.session.long_space(max) {
                 Some(space) => (self.transport.read(space), space.len(), true),
@@ -161,6 +173,11 @@ impl<S: Service> Driver<S> {
             lent.budget.bytes -= n;
             if n < asked && !self.readiness.contains(Readiness::READ_CLOSED) {
                 self.readiness.remove(Readiness::READABLE);
+            }
+            match &mut self.last_read {
+                Some(0) if !lingers => return self.session.stop_input(lent),
+                Some(left) => *left = left.saturating_sub(n as u32),
+                None => {}
             }
             if direct {
                 self.session.long_received(n, lent);

@@ -1,7 +1,6 @@
 //! Step 9 of a turn: how a reactor comes to its end.
 
 use super::listener::Listener;
-use super::readiness::Readiness;
 use super::{Reactor, Stop, enqueue};
 use crate::error::CloseReason;
 use crate::service::Service;
@@ -20,7 +19,7 @@ impl<S: Service> Reactor<S> {
     }
 
     /// Lets in who waits already (a closed listener would reset them), closes the listeners, and
-    /// has everybody read once to the end.
+    /// has everybody read up to what has arrived by now.
     fn begin_drain(&mut self) {
         self.drain_deadline = Some(self.kit.now + self.kit.rules.limits.drain_timeout);
         self.listeners.iter_mut().for_each(Listener::resume);
@@ -30,8 +29,7 @@ impl<S: Service> Reactor<S> {
         }
         self.listeners.clear();
         for (slot, driver) in &mut self.drivers {
-            driver.last_read = true;
-            driver.note(Readiness::READABLE);
+            driver.begin_last_read();
             enqueue(&mut self.ready, driver, slot);
         }
     }
