@@ -19,7 +19,7 @@ use gateloop::service::{Flow, Replies};
 use serde_json::{Value, json};
 use util::eventually;
 use util::server::{Raw, TestServer, frame, open_config};
-use util::services::{Gate, defer, job, ordered, unordered};
+use util::services::{Gate, defer, job, ordered, slow, unordered};
 
 const MIB: usize = 1024 * 1024;
 
@@ -118,22 +118,6 @@ fn a_service_that_closes_has_what_was_queued_delivered() {
 }
 
 // Deferred work.
-
-/// `slow` and a message that begins with `slow` wait for the gate, elsewhere; all are echoed.
-fn slow(gate: &Gate) -> impl FnMut(&mut Message<'_>, &mut Replies<'_>) -> Flow + Clone + use<> {
-    let gate = gate.clone();
-    move |message, replies| {
-        if !message.bytes().starts_with(b"slow") {
-            replies.forward(message);
-            return Flow::Continue;
-        }
-        let (gate, message) = (gate.clone(), message.take());
-        defer(replies, move || {
-            gate.pass();
-            message
-        })
-    }
-}
 
 #[test]
 fn answers_without_ids_keep_their_order() {

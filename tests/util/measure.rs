@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
+use super::eventually;
+use super::server::Raw;
+
 /// Processor time of all threads of a process that are alive.
 pub fn cpu_time(process: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
@@ -75,4 +78,12 @@ pub fn unacknowledged_bytes(locals: &[SocketAddr]) -> u64 {
         ports.contains(&port).then_some(sent)
     });
     queues.sum()
+}
+
+/// Waits until all that these clients have sent lies on the server's side.
+pub fn wait_until_arrived<'a>(clients: impl IntoIterator<Item = &'a Raw>) {
+    let locals: Vec<_> = clients.into_iter().map(Raw::local).collect();
+    eventually("what was sent is acknowledged", || {
+        (unacknowledged_bytes(&locals) == 0).then_some(())
+    });
 }

@@ -18,6 +18,7 @@ pub mod services;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use server::Raw;
 
 /// How long a test waits for what should happen at once: long, for a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -115,6 +117,26 @@ impl Process {
             .and_then(Pid::from_raw)
             .expect("a process id");
         kill_process(id, signal).expect("a process that can be signalled");
+    }
+
+    /// Stops all of its threads until [`Process::resume`]: what comes for it waits in the kernel.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        eventually("its threads stand still", || {
+            let mut tasks = fs::read_dir(format!("/proc/{}/task", self.id())).expect("a process");
+            let stands_still = tasks.all(|task| {
+                let stat = fs::read_to_string(task.expect("a thread").path().join("stat"));
+                let stat = stat.expect("a thread that is alive");
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, state)| state.starts_with('T'))
+            });
+            stands_still.then_some(())
+        });
+    }
+
+    /// Lets its threads go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// Gives it this on standard input, for which there must be a pipe, and then its end.
@@ -221,6 +243,16 @@ impl Serving {
     /// The first of its addresses.
     pub fn address(&self) -> &str {
         &self.addresses[0]
+    }
+
+    /// Connects to the first of its addresses, which must be of TCP.
+    pub fn connect(&self) -> Raw {
+        Raw::connect(self.socket_address())
+    }
+
+    /// The first of its addresses, which must be of TCP.
+    pub fn socket_address(&self) -> SocketAddr {
+        self.address().parse().expect("an address of TCP")
     }
 
     /// The key that it made up.

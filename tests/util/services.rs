@@ -99,6 +99,24 @@ impl Gate {
     }
 }
 
+/// Echoes; a message that begins with `slow` waits for the gate elsewhere.
+pub fn slow(
+    gate: &Gate,
+) -> impl FnMut(&mut Message<'_>, &mut Replies<'_>) -> Flow + Clone + Send + use<> {
+    let gate = gate.clone();
+    move |message, replies| {
+        if !message.bytes().starts_with(b"slow") {
+            replies.forward(message);
+            return Flow::Continue;
+        }
+        let (gate, message) = (gate.clone(), message.take());
+        defer(replies, move || {
+            gate.pass();
+            message
+        })
+    }
+}
+
 /// Answers `TOTAL PART` (decimal) with so many bytes in parts of that size, each a message of its
 /// own or all of them one, as fast as there is room and not faster. What they are: [`pattern`].
 #[derive(Clone)]
