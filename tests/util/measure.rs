@@ -5,7 +5,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, getrlimit, pidfd_getfd, pidfd_open,
+    prlimit, setrlimit,
+};
+use socket2::Socket;
 
 use super::eventually;
 use super::server::Raw;
@@ -86,4 +90,24 @@ pub fn wait_until_arrived<'a>(clients: impl IntoIterator<Item = &'a Raw>) {
     eventually("what was sent is acknowledged", || {
         (unacknowledged_bytes(&locals) == 0).then_some(())
     });
+}
+
+/// The socket of a process that is connected to `peer`: another descriptor of the very same one.
+pub fn socket_to(process: u32, peer: SocketAddr) -> Socket {
+    let id = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let pidfd = pidfd_open(id.expect("a process id"), PidfdFlags::empty()).expect("a process");
+    let open = fs::read_dir(format!("/proc/{process}/fd")).expect("a process of ours");
+    let mut sockets = open.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let target = fs::read_link(entry.path()).ok()?;
+        target.to_str()?.strip_prefix("socket:")?;
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        let socket = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty());
+        Some(Socket::from(socket.expect("a process of ours")))
+    });
+    let socket = sockets.find(|socket| {
+        let other = socket.peer_addr().ok();
+        other.and_then(|other| other.as_socket()) == Some(peer)
+    });
+    socket.expect("the process is connected to it")
 }
