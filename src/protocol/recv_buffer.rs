@@ -16,7 +16,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use super::Pool;
-use crate::limits::{LONG_MESSAGE_START_BYTES, Limits, TRANSFER_BYTES_PER_S_MIN};
+use crate::limits::{LONG_MESSAGE_START_BYTES, Limits, PEEK_BYTES, TRANSFER_BYTES_PER_S_MIN};
 
 /// A whole message on its way to a service.
 #[derive(Debug)]
@@ -139,14 +139,13 @@ impl RecvBuffer {
     }
 
     /// Begins a long message of `total` bytes of which `first` are there; nothing else may wait.
+    /// A claim with next to nothing behind it gets no buffer before more comes.
     pub fn begin_long(&mut self, first: &[u8], total: usize, pool: &mut Pool) {
-        let mut bytes = pool.take(total);
-        if bytes.len() < first.len() {
-            bytes.resize(first.len(), 0);
-        }
-        if let Some(front) = bytes.get_mut(..first.len()) {
-            front.copy_from_slice(first);
-        }
+        let bytes = if first.len() < PEEK_BYTES {
+            first.to_vec()
+        } else {
+            with_room(first, total, pool)
+        };
         let held = self.0.get_or_insert_default();
         held.bytes = bytes;
         held.long = Some(Long {
@@ -164,9 +163,12 @@ impl RecvBuffer {
 
     /// Where the next bytes of a long message are to be read to: at most `max`, and never past its
     /// end. Grows the buffer if it is full: by what has come, not by what the header claims.
-    pub fn long_space(&mut self, max: usize) -> Option<&mut [u8]> {
+    pub fn long_space(&mut self, max: usize, pool: &mut Pool) -> Option<&mut [u8]> {
         let held = self.0.as_deref_mut()?;
         let long = held.long.as_ref()?;
+        if long.filled < PEEK_BYTES && held.bytes.len() == long.filled {
+            held.bytes = with_room(&held.bytes, long.total, pool);
+        }
         if held.bytes.len() <= long.filled {
             let doubled = long.filled.saturating_mul(2).max(LONG_MESSAGE_START_BYTES);
             let grown = doubled.min(long.total);
@@ -249,6 +251,18 @@ impl RecvBuffer {
     }
 }
 
+/// A buffer for a long message of `total` bytes that begins with `first`.
+fn with_room(first: &[u8], total: usize, pool: &mut Pool) -> Vec<u8> {
+    let mut bytes = pool.take(total);
+    if bytes.len() < first.len() {
+        bytes.resize(first.len(), 0);
+    }
+    if let Some(front) = bytes.get_mut(..first.len()) {
+        front.copy_from_slice(first);
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,7 +287,7 @@ mod tests {
         buffer.begin_long(b"first", total, &mut pool);
         let mut filled = 5;
         while filled < total {
-            let space = buffer.long_space(100_000).unwrap().len();
+            let space = buffer.long_space(100_000, &mut pool).unwrap().len();
             assert!(0 < space && space <= 100_000);
             assert!(buffer.capacity() <= (2 * filled).max(LONG_MESSAGE_START_BYTES));
             let message = buffer.long_filled(space);
@@ -289,7 +303,10 @@ mod tests {
         let (mut buffer, mut pool) = (RecvBuffer::default(), Pool::default());
         pool.give(vec![9; 100_000]);
         buffer.begin_long(b"ab", 70_000, &mut pool);
-        assert_eq!(buffer.long_space(usize::MAX).unwrap().len(), 69_998);
+        assert_eq!(
+            buffer.long_space(usize::MAX, &mut pool).unwrap().len(),
+            69_998
+        );
         assert_eq!(buffer.long_filled(69_998).unwrap().len(), 70_000);
     }
 

@@ -140,7 +140,7 @@ impl<S: Service> Driver<S> {
                 _ => lent.budget.bytes,
             };
             let bulk = self.session.is_bulk();
-            let (result, asked, direct) = match self.session.long_space(max) {
+            let (result, asked, direct) = match self.session.long_space(max, lent.pool) {
                 Some(space) => (self.transport.read(space), space.len(), true),
                 None => {
                     let size = if bulk {

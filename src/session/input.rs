@@ -3,9 +3,9 @@
 use super::{Lent, Session};
 use crate::error::CloseReason;
 use crate::limits::{HEAD_BYTES, LONG_MESSAGE_BYTES};
-use crate::protocol::Message;
 use crate::protocol::connection::{Event, Input, Phase};
 use crate::protocol::framing::Decoded;
+use crate::protocol::{Message, Pool};
 use crate::service::Service;
 
 impl<S: Service> Session<S> {
@@ -48,8 +48,8 @@ impl<S: Service> Session<S> {
 
     /// Where bytes of a long message can be read to directly: at most `max` of them.
     #[inline]
-    pub fn long_space(&mut self, max: usize) -> Option<&mut [u8]> {
-        self.connection.recv.long_space(max)
+    pub fn long_space(&mut self, max: usize, pool: &mut Pool) -> Option<&mut [u8]> {
+        self.connection.recv.long_space(max, pool)
     }
 
     /// `n` bytes were read into [`Session::long_space`].

@@ -116,7 +116,7 @@ impl<S: Service> Driver<S> {
             } else {
                 read_buffer.len()
             };
-            let (result, asked, direct) = match self.session.long_space(max) {
+            let (result, asked, direct) = match self.session.long_space(max, lent.pool) {
                 Some(space) => (link.read(Side::Server, space, now), space.len(), true),
                 None => {
                     let space = &mut read_buffer[..size.min(max)];
