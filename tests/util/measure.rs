@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{
@@ -17,13 +18,16 @@ use super::server::Raw;
 /// Processor time of all threads of a process that are alive.
 pub fn cpu_time(process: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
-    let nanoseconds = tasks.filter_map(|task| {
-        let schedstat = task.ok()?.path().join("schedstat");
-        // A thread may end between the two looks.
-        let text = fs::read_to_string(schedstat).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanoseconds.sum())
+    tasks
+        .filter_map(|task| task_cpu_time(&task.ok()?.path()))
+        .sum()
+}
+
+/// Processor time of the thread in a folder of /proc; `None` if it has ended.
+pub fn task_cpu_time(task: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(task.join("schedstat")).ok()?;
+    let nanoseconds = text.split(' ').next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
 }
 
 /// Resident memory of a process, in bytes.

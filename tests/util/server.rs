@@ -1,9 +1,11 @@
 //! A real server on a thread of the test, and raw clients that speak bytes to it.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use gateloop::stats::Stats;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
+use super::measure::task_cpu_time;
 use super::{PATIENCE, eventually};
 
 /// A running server. Dropping it cuts everybody off and waits for its end.
@@ -25,6 +28,8 @@ pub struct TestServer {
     pub address: SocketAddr,
     pub stats: Arc<Stats>,
     pub stop: StopHandle,
+    /// Its first reactor's thread, as /proc knows it.
+    task: PathBuf,
     thread: Option<JoinHandle<io::Result<Outcome>>>,
 }
 
@@ -67,13 +72,24 @@ impl TestServer {
             panic!("the first address is of TCP")
         };
         let (stats, stop) = (server.stats(), server.stop_handle());
-        let thread = Some(std::thread::spawn(move || server.run()));
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let task = Path::new("/proc").join(fs::read_link("/proc/thread-self")?);
+            tell.send(task).expect("somebody waits");
+            server.run()
+        });
         Self {
             address,
             stats,
             stop,
-            thread,
+            task: told.recv().expect("a thread"),
+            thread: Some(thread),
         }
+    }
+
+    /// Processor time that its first reactor has used.
+    pub fn cpu_time(&self) -> Duration {
+        task_cpu_time(&self.task).expect("a thread that is alive")
     }
 
     /// Waits for the server's own end, after an order to stop.
