@@ -109,7 +109,7 @@ fn a_flood_of_messages_does_not_starve_a_ping() {
 
 // Who does not read.
 
-/// Asks for echoes without ever reading one, until the server has had enough; how much it has taken.
+/// Asks for echoes and never reads one, until the server has had enough; how much it has taken.
 fn ask_and_never_read(mut client: Raw, echoes: usize, request: &[u8]) -> usize {
     let mut taken = 0;
     for _ in 0..echoes {

@@ -1,6 +1,7 @@
 //! One client's socket and session: moves bytes between them. The only read and write calls.
 
 use std::io::{self, IoSlice};
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
@@ -43,10 +44,8 @@ pub struct Driver<S: Service> {
     pub queued: bool,
     /// In the crowd that waits for a place among the workers.
     pub crowded: bool,
-    /// The server is stopping: so many bytes had arrived by then that are not read yet.
-    last_read: Option<u32>,
-    /// Its slot is about to be freed: it does not run any more.
-    pub ended: bool,
+    /// The server is stopping: one more than the bytes that had arrived by then and are not read.
+    last_read: Option<NonZeroU32>,
 }
 
 impl<S: Service> Driver<S> {
@@ -72,7 +71,6 @@ impl<S: Service> Driver<S> {
             queued: false,
             crowded: false,
             last_read: None,
-            ended: false,
         })
     }
 
@@ -86,7 +84,8 @@ impl<S: Service> Driver<S> {
     pub fn begin_last_read(&mut self) {
         // A socket that fails this fails its next read, which reports it.
         let arrived = rustix::io::ioctl_fionread(&self.transport).unwrap_or(0);
-        self.last_read = Some(u32::try_from(arrived).unwrap_or(u32::MAX));
+        let arrived = u32::try_from(arrived).unwrap_or(u32::MAX);
+        self.last_read = Some(NonZeroU32::MIN.saturating_add(arrived));
         self.note(Readiness::READABLE);
     }
 
@@ -136,7 +135,7 @@ impl<S: Service> Driver<S> {
             }
             // Behind the last byte that is of use there may be an EOF, which is, too.
             let max = match self.last_read {
-                Some(left) if !lingers => lent.budget.bytes.min(left.max(1) as usize),
+                Some(left) if !lingers => lent.budget.bytes.min((left.get() as usize - 1).max(1)),
                 _ => lent.budget.bytes,
             };
             let bulk = self.session.is_bulk();
@@ -174,9 +173,12 @@ impl<S: Service> Driver<S> {
             if n < asked && !self.readiness.contains(Readiness::READ_CLOSED) {
                 self.readiness.remove(Readiness::READABLE);
             }
-            match &mut self.last_read {
-                Some(0) if !lingers => return self.session.stop_input(lent),
-                Some(left) => *left = left.saturating_sub(n as u32),
+            match self.last_read {
+                Some(NonZeroU32::MIN) if !lingers => return self.session.stop_input(lent),
+                Some(left) => {
+                    let left = left.get().saturating_sub(n as u32);
+                    self.last_read = NonZeroU32::new(left).or(Some(NonZeroU32::MIN));
+                }
                 None => {}
             }
             if direct {

@@ -231,9 +231,12 @@ impl<S: Service> Reactor<S> {
     /// reads and writes, and what that led to is noted.
     #[inline]
     fn drive(&mut self, slot: usize, first: impl FnOnce(&mut Session<S>, &mut Lent<'_, S>)) {
-        let Some(driver) = self.drivers.get_mut(slot).filter(|driver| !driver.ended) else {
+        let Some(driver) = self.drivers.get_mut(slot) else {
             return;
         };
+        if driver.session.is_closed() {
+            return;
+        }
         let held = driver.session.held();
         let stranger = driver.session.is_stranger();
         let (mut lent, mut rest) = self.kit.lend();
@@ -242,10 +245,7 @@ impl<S: Service> Reactor<S> {
         match ran {
             Ran::Waits => {}
             Ran::LeftOver => enqueue(&mut self.ready, driver, slot),
-            Ran::Closed(reason) => {
-                driver.ended = true;
-                self.closed.push((slot, reason));
-            }
+            Ran::Closed(reason) => self.closed.push((slot, reason)),
         }
         if let Some(deadline) = driver.session.deadline(&self.kit.rules) {
             self.wheel.schedule(slot, deadline);
@@ -290,7 +290,8 @@ impl<S: Service> Reactor<S> {
 
     /// The connection that holds the most, and how much that is.
     fn largest(&self) -> Option<(usize, usize)> {
-        let open = self.drivers.iter().filter(|(_, driver)| !driver.ended);
+        let open = self.drivers.iter();
+        let open = open.filter(|(_, driver)| !driver.session.is_closed());
         let sizes = open.map(|(slot, driver)| (driver.session.held(), slot));
         sizes.max().filter(|&(bytes, _)| bytes > 0)
     }

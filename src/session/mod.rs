@@ -148,6 +148,13 @@ impl<S: Service> Session<S> {
         jobs.room == 0 && matches!(self.connection.phase, Phase::Commands)
     }
 
+    /// Whether the conversation is over, and its socket may be closed.
+    #[must_use]
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.connection.phase, Phase::Closed(_))
+    }
+
     /// Whether the peer's key was found wrong, and it is not told yet.
     #[must_use]
     #[inline]
