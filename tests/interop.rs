@@ -30,6 +30,8 @@ const CHINESE_KEY: &str = "天王盖地虎";
 /// A round trip takes less, also on a busy machine; an acknowledgement that the kernel holds back
 /// costs 40 ms.
 const UNDELAYED: Duration = Duration::from_millis(5);
+/// What a server may be set to take as proof.
+const DIGESTS: [&str; 4] = ["md5", "sha256", "md5,sha3_384", "sha384,sha3_256"];
 const REFUSED: &str = "AuthenticationError";
 
 /// A Python 3 and the package in it that speaks the protocol.
@@ -38,6 +40,8 @@ struct Python {
     /// Such as `(3, 12, 1)`.
     version: (u32, u32, u32),
     package: &'static str,
+    /// A folder with the package of Python 3.12, where this one is older.
+    newer: Option<PathBuf>,
 }
 
 impl Python {
@@ -54,6 +58,7 @@ impl Python {
             program,
             version: (major, minor, patch),
             package,
+            newer: None,
         }
     }
 
@@ -87,6 +92,20 @@ impl Python {
         pythons
     }
 
+    /// Those of them that run the package of Python 3.12, and with it the newer handshake, though
+    /// they are older.
+    fn all_made_newer() -> Vec<Self> {
+        let newer = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/newer");
+        let there = newer.join("multiprocess").exists();
+        assert!(there, "{} is missing: run tests/run", newer.display());
+        let mut pythons = Self::all_environments();
+        pythons.retain(|python| ((3, 8, 0)..(3, 12, 0)).contains(&python.version));
+        for python in &mut pythons {
+            python.newer = Some(newer.clone());
+        }
+        pythons
+    }
+
     fn each_version_once(programs: Vec<PathBuf>, package: &'static str) -> Vec<Self> {
         let pythons = programs
             .into_iter()
@@ -97,11 +116,13 @@ impl Python {
 
     /// Up to 3.11 it speaks HMAC-MD5 and nothing else.
     fn knows_digests(&self) -> bool {
-        self.version >= (3, 12, 0)
+        self.version >= (3, 12, 0) || self.newer.is_some()
     }
 
     /// Starts one of the scripts in tests/interop.
-    fn start(&self, script: &str, task: &Value) -> Process {
+    fn start(&self, script: &str, mut task: Value) -> Process {
+        task["package"] = json!(self.package);
+        task["path"] = json!(self.newer.iter().collect::<Vec<_>>());
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
         let mut command = Command::new(&self.program);
         command
@@ -116,7 +137,12 @@ impl Python {
     /// Such as `multiprocessing-3.12.1`.
     fn name(&self) -> String {
         let (major, minor, patch) = self.version;
-        format!("{}-{major}.{minor}.{patch}", self.package)
+        let newer = if self.newer.is_some() {
+            "-made-newer"
+        } else {
+            ""
+        };
+        format!("{}-{major}.{minor}.{patch}{newer}", self.package)
     }
 }
 
@@ -136,7 +162,7 @@ fn programs_in(folder: &Path) -> Vec<PathBuf> {
 struct Met {
     wrong_key: String,
     right_key: String,
-    sha256_only: String,
+    digests: Vec<String>,
     echoed: Vec<usize>,
     echoed_on_unix: Vec<usize>,
     objects: bool,
@@ -195,27 +221,30 @@ fn its_client_is_understood(python: &Python) {
     let also_unix = format!("unix:{unix}");
     // Servers of its own: what wrong keys cost is counted by address.
     let echo = serve(CHINESE_KEY, &["--service", "echo", "--listen", &also_unix]);
-    let strict = serve(CHINESE_KEY, &["--service", "echo", "--digests", "sha256"]);
+    let strict =
+        DIGESTS.map(|digests| serve(CHINESE_KEY, &["--service", "echo", "--digests", digests]));
     let rpc = serve(KEY, &[]);
     let (code, printed) = readme_client(rpc.address(), python.package);
     let task = json!({
-        "package": python.package,
         "key": CHINESE_KEY,
         "sizes": SIZES,
         "echo": pair(echo.address()),
         "unix": unix,
-        "sha256_only": pair(strict.address()),
+        "digests": strict.iter().map(|server| pair(server.address())).collect::<Vec<_>>(),
         "rpc": pair(rpc.address()),
         "readme": code,
     });
-    let ended = python.start("client.py", &task).wait();
+    let ended = python.start("client.py", task).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let met: Met = serde_json::from_str(&ended.stdout).expect("what the client met");
 
     assert_eq!(met.right_key, "let in");
     assert_eq!(met.wrong_key, REFUSED);
-    let let_in = python.knows_digests();
-    assert_eq!(met.sha256_only, if let_in { "let in" } else { REFUSED });
+    let verdicts = DIGESTS.map(|digests| {
+        let let_in = python.knows_digests() || digests.contains("md5");
+        if let_in { "let in" } else { REFUSED }
+    });
+    assert_eq!(met.digests, verdicts, "{DIGESTS:?}");
     assert_eq!(met.echoed, SIZES);
     assert_eq!(met.echoed_on_unix, SIZES);
     assert!(met.objects, "what was sent came back another");
@@ -237,8 +266,8 @@ fn client(address: &str, key: &str, digests: &str) -> Result<Client, Error> {
 }
 
 fn its_listener_is_understood(python: &Python) {
-    let task = json!({"package": python.package, "key": CHINESE_KEY});
-    let listener = python.start("listener.py", &task);
+    let task = json!({"key": CHINESE_KEY});
+    let listener = python.start("listener.py", task);
     let line = |n: usize| {
         eventually("the listener says so", || {
             let stdout = listener.stdout();
@@ -339,4 +368,11 @@ fn listeners_of_multiprocess_are_understood() {
         &Python::all_environments(),
         its_listener_is_understood,
     );
+}
+
+#[test]
+fn the_newer_handshake_of_multiprocess_is_understood_on_older_pythons() {
+    let pythons = Python::all_made_newer();
+    check("clients", &pythons, its_client_is_understood);
+    check("listeners", &pythons, its_listener_is_understood);
 }

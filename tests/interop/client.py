@@ -10,6 +10,7 @@ import sys
 import time
 
 task = json.load(sys.stdin.buffer)
+sys.path[:0] = task["path"]
 package = importlib.import_module(task["package"])
 Client = importlib.import_module(task["package"] + ".connection").Client
 tcp = tuple(task["echo"])
@@ -77,7 +78,7 @@ def pickle_to_rpc():
 met = {
     "wrong_key": verdict(tcp, b"not the key"),
     "right_key": verdict(tcp, key),
-    "sha256_only": verdict(tuple(task["sha256_only"]), key),
+    "digests": [verdict(tuple(address), key) for address in task["digests"]],
     "echoed": echoed(tcp),
     "echoed_on_unix": echoed(task["unix"]),
     "objects": objects(),

@@ -7,6 +7,7 @@ import json
 import sys
 
 task = json.load(sys.stdin.buffer)
+sys.path[:0] = task["path"]
 package = importlib.import_module(task["package"])
 Listener = importlib.import_module(task["package"] + ".connection").Listener
 
