@@ -155,7 +155,9 @@ fn a_reset_inside_a_message() {
         let server = start(Limits::default(), Echo);
         let mut client = server.connect();
         client.send(&frame(&vec![b'm'; len])[..sent]);
-        wait_until_held(&server, 1);
+        eventually("so much is read", || {
+            (server.stats.bytes_in.load(Relaxed) == sent as u64).then_some(())
+        });
         reset(&server, client, CloseReason::Reset);
     }
 }

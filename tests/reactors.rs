@@ -16,10 +16,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use gateloop::client::{self, Client};
 use gateloop::error::CloseReason;
-use gateloop::limits::Limits;
+use gateloop::limits::{Limits, REACTORS_MAX};
 use gateloop::protocol::{HandshakeRules, Message};
-use gateloop::server::Config;
-use gateloop::service::{Flow, Replies, Service};
+use gateloop::server::{BindError, Config, Server};
+use gateloop::service::{Echo, Flow, Replies, Service};
 use socket2::{Domain, SockAddr, Socket, Type};
 use util::measure::socket_to;
 use util::server::{Raw, TestServer, frame, keyed_config, open_config};
@@ -66,6 +66,20 @@ fn start(limits: Limits) -> TestServer {
         ..open_config()
     };
     TestServer::start(config, Numbered::default())
+}
+
+#[test]
+fn there_are_as_many_reactors_as_may_be_and_no_more() {
+    let with = |reactors| Config {
+        reactors,
+        ..open_config()
+    };
+    let server = TestServer::start(with(REACTORS_MAX), Echo);
+    server.connect().echo(b"served");
+    for reactors in [0, REACTORS_MAX + 1] {
+        let refused = Server::bind(with(reactors), Echo).err();
+        assert!(matches!(refused, Some(BindError::Config(_))), "{reactors}");
+    }
 }
 
 /// The number of the reactor that serves this client.
