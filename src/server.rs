@@ -200,7 +200,7 @@ impl<S: Service> Server<S> {
                 .enumerate()
                 .map(|(n, reactor)| {
                     let stop = stop.clone();
-                    let name = format!("gateloop-reactor-{}", n + 1);
+                    let name = format!("reactor-{}", n + 1);
                     let run = move || run_for_all(stop, reactor);
                     thread::Builder::new().name(name).spawn_scoped(scope, run)
                 })

@@ -90,7 +90,7 @@ impl Workers {
         let short = self.shared.lock().is_short_of_threads();
         if short && self.threads < self.threads_max {
             let shared = Arc::clone(&self.shared);
-            let name = format!("gateloop-worker-{}", self.threads);
+            let name = format!("worker-{}", self.threads);
             match thread::Builder::new()
                 .name(name)
                 .spawn(move || shared.work())

@@ -29,7 +29,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use server::Raw;
 
 /// How long a test waits for what should happen at once: long, for a machine that is busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at a condition that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
