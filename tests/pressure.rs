@@ -18,7 +18,7 @@ use gateloop::service::{Echo, Flow, Replies};
 use util::measure::{peak_resident_bytes, resident_bytes};
 use util::server::{Raw, TestServer, frame, keyed_config, open_config, start};
 use util::services::{Gate, Source, defer, fountain, ordered, pattern};
-use util::{Serving, eventually};
+use util::{PATIENCE, Serving, eventually};
 
 const MIB: usize = 1024 * 1024;
 
@@ -180,6 +180,7 @@ fn who_takes_too_little_a_second_is_ended_all_the_same() {
     let (mut moved, mut moved_at, mut longest) = (0, began, Duration::ZERO);
     // 150 KiB a second, where 256 are the least.
     take_slowly(&mut client, 1536, || {
+        assert!(began.elapsed() < PATIENCE, "it may go on as it likes");
         let now = server.stats.bytes_out.load(Relaxed);
         if now > moved {
             longest = longest.max(moved_at.elapsed());
