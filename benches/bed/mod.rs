@@ -71,7 +71,7 @@ impl<S: Service> Bed<S> {
         };
         self.session.serve(&mut lent);
         while !bytes.is_empty() {
-            if let Some(space) = self.session.long_space(bytes.len()) {
+            if let Some(space) = self.session.long_space(bytes.len(), lent.pool) {
                 let n = space.len();
                 space.copy_from_slice(&bytes[..n]);
                 bytes = &bytes[n..];
