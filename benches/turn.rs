@@ -1,67 +1,97 @@
-//! What a reactor does for so many clients that are ready at once, over loopback sockets: each is
-//! sent a request of 64 bytes, then the answers of all are read.
+//! What a turn of the loop costs, by the number of connections that are ready in it: each has
+//! sent 64 bytes over loopback, and the time runs until the last has its echo.
+//!
+//! All are ready at once because one more client holds the loop up, inside of its service, until
+//! everybody has sent.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::thread;
+#[path = "../tests/util/mod.rs"]
+mod util;
+
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use gateloop::address::Address;
-use gateloop::protocol::HandshakeRules;
-use gateloop::server::{Config, Server};
-use gateloop::service::Echo;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use gateloop::service::Flow;
+use util::measure::need_descriptors;
+use util::server::{Raw, TestServer, open_config};
+use util::services::ordered;
 
-const REQUEST_BYTES: usize = 64;
+const READY: [usize; 3] = [1, 50, 1_000];
+const HOLD: &[u8] = b"hold";
+const MESSAGE: [u8; 64] = [7; 64];
 
-/// Both ends of a thousand connections are descriptors of this process.
-fn raise_limit_of_descriptors() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let current = maximum;
-    setrlimit(Resource::Nofile, Rlimit { current, maximum }).expect("up to the hard limit");
+/// A server that echoes, and the client that can hold it up.
+struct Held {
+    server: TestServer,
+    holder: Raw,
+    barrier: Arc<Barrier>,
 }
 
-fn connect(address: &Address) -> TcpStream {
-    let Address::Tcp(address) = address else {
-        panic!("an address of TCP");
-    };
-    let stream = TcpStream::connect(address).expect("the server listens");
-    stream.set_nodelay(true).expect("an option");
-    stream
+impl Held {
+    fn new() -> Self {
+        let barrier = Arc::new(Barrier::new(2));
+        let held = Arc::clone(&barrier);
+        let service = ordered(move |message, replies| {
+            if message.bytes() == HOLD {
+                held.wait();
+                held.wait();
+            } else {
+                replies.forward(message);
+            }
+            Flow::Continue
+        });
+        let server = TestServer::start(open_config(), service);
+        let holder = server.connect();
+        Self {
+            server,
+            holder,
+            barrier,
+        }
+    }
+
+    fn connect(&self, count: usize) -> Vec<Raw> {
+        let clients = (0..count).map(|_| {
+            let mut client = self.server.connect();
+            client.echo(&MESSAGE);
+            client
+        });
+        clients.collect()
+    }
+
+    /// From when the loop goes on until the last has its echo. By then all have: the kernel hands
+    /// out events in the order in which the sockets became ready.
+    fn turn(&mut self, clients: &mut [Raw]) -> Duration {
+        self.holder.send_frame(HOLD);
+        self.barrier.wait();
+        for client in &mut *clients {
+            client.send_frame(&MESSAGE);
+        }
+        let (last, others) = clients.split_last_mut().expect("somebody is ready");
+        let start = Instant::now();
+        self.barrier.wait();
+        last.recv_frame();
+        let turn = start.elapsed();
+        for client in others {
+            assert!(
+                !client.recv_now().is_empty(),
+                "the last was not served last"
+            );
+        }
+        turn
+    }
 }
 
-fn turn(c: &mut Criterion) {
-    raise_limit_of_descriptors();
-    let mut config = Config::new(HandshakeRules::None);
-    config.listen = vec!["127.0.0.1:0".parse().expect("an address")];
-    let server = Server::bind(config, Echo).expect("a free port");
-    let (address, stop) = (server.addresses()[0].clone(), server.stop_handle());
-    let running = thread::spawn(move || server.run());
-
-    let mut request = vec![b'r'; 4 + REQUEST_BYTES];
-    request[..4].copy_from_slice(&(REQUEST_BYTES as u32).to_be_bytes());
-    let mut answer = request.clone();
-    let mut group = c.benchmark_group("turn");
-    for ready in [1, 50, 1_000] {
-        let mut clients: Vec<_> = (0..ready).map(|_| connect(&address)).collect();
-        group.throughput(Throughput::Elements(ready));
-        group.bench_function(BenchmarkId::new("ready clients", ready), |b| {
-            b.iter(|| {
-                for client in &mut clients {
-                    client.write_all(&request).expect("the server reads");
-                }
-                for client in &mut clients {
-                    client.read_exact(&mut answer).expect("the server answers");
-                }
-            });
+fn turn(criterion: &mut Criterion) {
+    need_descriptors(2 * READY[2] as u64 + 100);
+    let mut group = criterion.benchmark_group("turn");
+    for ready in READY {
+        let mut held = Held::new();
+        let mut clients = held.connect(ready);
+        group.throughput(Throughput::Elements(ready as u64));
+        group.bench_function(BenchmarkId::new("ready clients", ready), |bencher| {
+            bencher.iter_custom(|turns| (0..turns).map(|_| held.turn(&mut clients)).sum());
         });
     }
-    group.finish();
-    stop.abort();
-    running
-        .join()
-        .expect("no panic")
-        .expect("a server that runs to its end");
 }
 
 criterion_group!(benches, turn);
