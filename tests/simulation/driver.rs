@@ -28,9 +28,10 @@ pub struct Driver<S: Service> {
     pub session: Session<S>,
     pub readiness: Edges,
     pub watches_writes: bool,
-    pub last_read: bool,
-    /// What had been read when reading was given up for good.
-    pub stopped_at: Option<usize>,
+    /// The server is stopping: so many bytes had arrived by then that are not read yet.
+    last_read: Option<usize>,
+    /// What had arrived by then in all.
+    pub stop_at: Option<usize>,
     pub bytes_in: usize,
     pub bytes_out: usize,
     /// When the kernel last took something or nothing waited, and when no more than the low-water
@@ -49,8 +50,8 @@ impl<S: Service> Driver<S> {
                 ..Edges::default()
             },
             watches_writes: false,
-            last_read: false,
-            stopped_at: None,
+            last_read: None,
+            stop_at: None,
             bytes_in: 0,
             bytes_out: 0,
             moved_at: Duration::ZERO,
@@ -62,6 +63,14 @@ impl<S: Service> Driver<S> {
     pub fn note(&mut self, mut edges: Edges) {
         edges.writable &= self.watches_writes;
         self.readiness.insert(edges);
+    }
+
+    /// The server is stopping: from now on only what has arrived already is of use.
+    pub fn begin_last_read(&mut self, link: &Link) {
+        let unread = link.unread(Side::Server);
+        self.last_read = Some(unread);
+        self.stop_at = Some(self.bytes_in + unread);
+        self.readiness.readable = true;
     }
 
     /// Serves, reads, writes, within one turn's budget.
@@ -77,8 +86,7 @@ impl<S: Service> Driver<S> {
             self.session.serve(lent);
             self.read(link, read_buffer, lent, now);
             let all_read = !self.readiness.readable;
-            if self.last_read && (all_read || self.session.is_refusing()) {
-                self.stopped_at.get_or_insert(self.bytes_in);
+            if self.last_read.is_some() && (all_read || self.session.is_refusing()) {
                 self.session.stop_input(lent);
             }
             let paused = !self.session.may_serve(lent.jobs);
@@ -110,7 +118,11 @@ impl<S: Service> Driver<S> {
             if !lingers && !self.session.wants_read(lent.jobs) {
                 return;
             }
-            let max = lent.budget.bytes;
+            // Behind the last byte that is of use there may be an EOF, which is, too.
+            let max = match self.last_read {
+                Some(left) if !lingers => lent.budget.bytes.min(left.max(1)),
+                _ => lent.budget.bytes,
+            };
             let size = if self.session.is_bulk() {
                 PEEK_BYTES
             } else {
@@ -139,6 +151,11 @@ impl<S: Service> Driver<S> {
             lent.budget.bytes -= n;
             if n < asked && !self.readiness.read_closed {
                 self.readiness.readable = false;
+            }
+            match &mut self.last_read {
+                Some(0) if !lingers => return self.session.stop_input(lent),
+                Some(left) => *left = left.saturating_sub(n),
+                None => {}
             }
             if direct {
                 self.session.long_received(n, lent);

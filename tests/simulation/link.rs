@@ -163,13 +163,17 @@ impl Link {
         }
     }
 
+    /// Bytes that have arrived at this end and have not been read.
+    pub fn unread(&self, side: Side) -> usize {
+        match side {
+            Side::Server => self.up.arrived.len(),
+            Side::Client => self.down.arrived.len(),
+        }
+    }
+
     /// Whether a read would find bytes or an error.
     pub fn has_unread(&self, side: Side) -> bool {
-        let pipe = match side {
-            Side::Server => &self.up,
-            Side::Client => &self.down,
-        };
-        !pipe.arrived.is_empty() || self.is_broken(side)
+        self.unread(side) > 0 || self.is_broken(side)
     }
 
     /// Whether a write would be taken, or find an error.

@@ -19,7 +19,7 @@ use gateloop::session::{Budget, Lent, Rules, Session};
 use crate::client::Client;
 use crate::coverage::Coverage;
 use crate::driver::{Driver, Ran};
-use crate::link::{Edges, Link, Side};
+use crate::link::{Link, Side};
 use crate::random::Random;
 use crate::script::{Draw, Event, Plan, Script};
 use crate::services::{Expected, Seen, Watched};
@@ -291,11 +291,7 @@ impl<S: Service> World<S> {
             Event::ClientGone => self.client.leave(&mut self.link, self.now),
             Event::Lost { up, down } => self.link.lose(up, down),
             Event::Stop => {
-                self.driver.last_read = true;
-                self.driver.note(Edges {
-                    readable: true,
-                    ..Edges::default()
-                });
+                self.driver.begin_last_read(&self.link);
                 self.queued = self.record.closed.is_none();
             }
             Event::Abort => self.drive(|session, _| session.end(CloseReason::Aborted)),

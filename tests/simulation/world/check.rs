@@ -68,7 +68,11 @@ impl<S: Service> World<S> {
             stuck("it could write");
         }
         let serves = session.may_serve(&self.kit.jobs);
-        if serves && self.driver.stopped_at.is_none() && self.link.has_unread(Side::Server) {
+        let of_use = self
+            .driver
+            .stop_at
+            .is_none_or(|at| self.driver.bytes_in < at);
+        if serves && of_use && self.link.has_unread(Side::Server) {
             stuck("there is something to read");
         }
         let Phase::Commands = connection.phase() else {

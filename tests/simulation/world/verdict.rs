@@ -167,9 +167,9 @@ impl<S: Service> World<S> {
     /// What was asked before an end that owes nothing was served; what was served was answered.
     fn check_delivery(&mut self, reason: CloseReason) {
         let served = self.served();
-        let asked = match (reason, self.driver.stopped_at) {
-            (CloseReason::PeerClosed, _) => Some(self.client.sent),
-            (CloseReason::Draining, Some(read)) if self.passed() => Some(read),
+        let asked = match reason {
+            CloseReason::PeerClosed => Some(self.client.sent),
+            CloseReason::Draining if self.passed() => self.driver.stop_at,
             _ => None,
         };
         if let Some(whole) = asked.map(|asked| self.whole_in(asked)) {
