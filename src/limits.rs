@@ -40,6 +40,8 @@ pub const SEND_HIGH_BYTES: usize = MIB;
 pub const SEND_LOW_BYTES: usize = 256 * KIB;
 /// Queued output at which a connection ends, beside one message of the largest size.
 pub const SEND_HARD_BYTES: usize = 64 * MIB;
+/// What a framing adds to a message at most: the header of `i32be` for a length of 64 bits.
+pub const FRAMING_BYTES_MAX: usize = 12;
 /// All clients' buffers together, over all reactors.
 pub const BUFFER_MEMORY_BYTES_MAX: usize = 1024 * MIB;
 
@@ -199,7 +201,8 @@ impl Limits {
     /// be queued on top of [`Limits::send_hard_bytes`].
     #[must_use]
     pub fn send_queue_bytes_max(&self) -> usize {
-        self.send_hard_bytes.saturating_add(self.message_bytes_max)
+        let message = self.message_bytes_max.saturating_add(FRAMING_BYTES_MAX);
+        self.send_hard_bytes.saturating_add(message)
     }
 
     /// Whether these limits can work together; the error says which cannot and why.

@@ -274,6 +274,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::FRAMING_BYTES_MAX;
     use crate::protocol::connection::Phase;
     use crate::protocol::{FramingKind, HandshakeRules};
 
@@ -369,7 +370,8 @@ mod tests {
             limits: &limits,
             now: Instant::now(),
         };
-        connection.send_all(&[0; 250], &mut io);
+        assert_eq!(limits.send_queue_bytes_max(), 200 + 50 + FRAMING_BYTES_MAX);
+        connection.send_all(&[0; 250 + FRAMING_BYTES_MAX], &mut io);
         assert_eq!(connection.take_fault(), None);
         connection.send_all(&[0; 1], &mut io);
         assert_eq!(connection.take_fault(), Some(CloseReason::SendQueueFull));
