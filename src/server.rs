@@ -118,7 +118,7 @@ impl StopHandle {
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Connections that were cut off with something undelivered.
+    /// Connections that were cut off while something was under way: a request, or its answer.
     pub cut: usize,
 }
 

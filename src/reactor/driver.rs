@@ -80,6 +80,14 @@ impl<S: Service> Driver<S> {
         self.readiness.insert(readiness);
     }
 
+    /// Whether something is under way with the client, be it a request that nobody has read.
+    #[must_use]
+    pub fn is_busy(&self, out: &[u8]) -> bool {
+        let unread = || rustix::io::ioctl_fionread(&self.transport).unwrap_or(0) > 0;
+        let serves = matches!(self.session.connection().phase(), Phase::Commands);
+        self.session.is_busy(out) || serves && unread()
+    }
+
     /// The server is stopping: from now on only what has arrived already is of use.
     pub fn begin_last_read(&mut self) {
         // A socket that fails this fails its next read, which reports it.

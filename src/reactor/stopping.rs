@@ -34,11 +34,11 @@ impl<S: Service> Reactor<S> {
         }
     }
 
-    /// Cuts everybody off; counts those who are owed something.
+    /// Cuts everybody off; counts those with whom something was under way.
     pub(super) fn abort(&mut self) {
         let slots: Vec<usize> = self.drivers.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
-            if self.drivers[slot].session.is_owed(&self.kit.out) {
+            if self.drivers[slot].is_busy(&self.kit.out) {
                 self.common.stop.cut(1);
             }
             self.drive(slot, |session, _| session.end(CloseReason::Aborted));

@@ -49,9 +49,8 @@ impl<S: Service> Session<S> {
             Phase::Commands if due(self.connection.recv.arrival_deadline(limits)) => {
                 self.end(CloseReason::ArrivalTimeout);
             }
-            // It is not silent: we owe it something, or its message is on the way, which has a
-            // deadline of its own.
-            Phase::Commands if self.is_owed(lent.out) || !self.connection.recv.is_empty() => {
+            // It is not silent. A message on its way has a deadline of its own.
+            Phase::Commands if self.is_busy(lent.out) => {
                 self.mark_ms = lent.rules.ms(now);
             }
             Phase::Commands => self.end(CloseReason::IdleTimeout),

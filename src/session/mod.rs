@@ -162,13 +162,15 @@ impl<S: Service> Session<S> {
         self.refusing
     }
 
-    /// Whether the peer was promised something that it has not been sent.
+    /// Whether something is under way: a message that arrives or is not served, an answer that is
+    /// deferred or not delivered.
     #[must_use]
-    pub fn is_owed(&self, out: &[u8]) -> bool {
+    pub fn is_busy(&self, out: &[u8]) -> bool {
         let connection = &self.connection;
         let serves = matches!(connection.phase, Phase::Commands | Phase::Draining(_));
-        let unfinished = self.deferred > 0 || self.left_over || connection.is_unfinished();
-        serves && (connection.pending(out) > 0 || unfinished)
+        let incoming = !connection.recv.is_empty() || self.deferred > 0;
+        let outgoing = connection.pending(out) > 0 || connection.is_unfinished();
+        serves && (incoming || outgoing)
     }
 
     /// Whether a long message is arriving, which is read straight into its own buffer.
