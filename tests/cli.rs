@@ -677,11 +677,15 @@ fn either_signal_stops_it_with_exit_code_0() {
     }
 }
 
-/// A client that asks for a large answer and reads none of it.
+/// A client that asks for a large answer and reads only its first byte, by which the server has
+/// the whole request.
 fn deaf_client(address: &str) -> TcpStream {
     let mut client = TcpStream::connect(address).expect("a listener");
     client
         .set_write_timeout(Some(PATIENCE))
+        .expect("a time above 0");
+    client
+        .set_read_timeout(Some(PATIENCE))
         .expect("a time above 0");
     let message = vec![b'x'; 32 << 20];
     let header = u32::try_from(message.len())
@@ -689,6 +693,7 @@ fn deaf_client(address: &str) -> TcpStream {
         .to_be_bytes();
     client.write_all(&header).expect("a connection");
     client.write_all(&message).expect("a connection");
+    client.read_exact(&mut [0]).expect("the server answers");
     client
 }
 
