@@ -45,9 +45,12 @@ impl<S: Service> Reactor<S> {
         while let Some(last) = completions.last() {
             let key = last.key;
             let first = completions.partition_point(|other| other.key.slot < key.slot);
-            let (of_tenant, of_others): (Vec<_>, Vec<_>) = completions
-                .drain(first..)
-                .partition(|other| tenant(&mut self.drivers, other.key).is_some());
+            let (of_tenant, of_others): (Vec<_>, Vec<_>) =
+                completions.drain(first..).partition(|other| {
+                    // One that was closed in this turn takes nothing any more.
+                    tenant(&mut self.drivers, other.key)
+                        .is_some_and(|driver| !driver.session.is_closed())
+                });
             let stale = of_others.iter().map(|stale| stale.input_bytes).sum();
             stats.buffer_bytes.fetch_sub(stale, Relaxed);
             if !of_tenant.is_empty() {
@@ -58,11 +61,11 @@ impl<S: Service> Reactor<S> {
                 });
             }
         }
-        self.wake_the_crowd();
     }
 
-    /// As many of those that wait for a place among the workers run as there are places.
-    fn wake_the_crowd(&mut self) {
+    /// As many of those that wait for a place among the workers run as there are places. Each turn
+    /// asks, as who is woken may leave its place to the next.
+    pub(super) fn wake_the_crowd(&mut self) {
         for _ in 0..self.kit.jobs.room {
             let Some(key) = self.crowd.pop_front() else {
                 break;

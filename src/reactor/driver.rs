@@ -121,8 +121,11 @@ impl<S: Service> Driver<S> {
             }
             let paused = !self.session.may_serve(lent.jobs);
             self.write(slot, lent, rest);
-            let freed = paused && self.session.may_serve(lent.jobs);
-            if !freed || lent.budget.is_spent() {
+            // What costs no budget, a service that has room again, waits for the next turn.
+            let readable = self.readiness.contains(Readiness::READABLE);
+            let more = self.session.is_left_over(lent.jobs)
+                || readable && self.session.wants_read(lent.jobs);
+            if !(paused && more) || lent.budget.is_spent() {
                 break;
             }
         }

@@ -169,6 +169,7 @@ impl<S: Service> Reactor<S> {
         self.run_ready();
         self.take_completions();
         self.fire_timers();
+        self.wake_the_crowd();
         self.reap();
         self.accept();
         self.count();

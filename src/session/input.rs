@@ -108,6 +108,10 @@ impl<S: Service> Session<S> {
 
     /// Serves the whole messages at the front of `bytes`; returns how many bytes they took.
     fn serve_bytes(&mut self, bytes: &[u8], lent: &mut Lent<'_, S>) -> usize {
+        if self.refusing {
+            // Nothing that follows a wrong key is of interest, nor worth keeping.
+            return bytes.len();
+        }
         let mut at = 0;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
