@@ -116,6 +116,20 @@ fn what_follows_a_wrong_key_is_not_kept_while_it_waits() {
         client.send(&[0; 200_000]);
         clients.push(client);
     }
+    // The same in one piece, but for the beginning of the header, which was there before.
+    let wrong = [frame(b"certainly not"), vec![0; 200_000]].concat();
+    let (beginning, rest) = wrong.split_at(3);
+    for n in 30..50 {
+        let mut client = Raw::connect_from(address(n), server.address);
+        client.recv_frame();
+        let before = server.stats.bytes_in.load(Relaxed);
+        client.send(beginning);
+        eventually("the beginning is read", || {
+            (server.stats.bytes_in.load(Relaxed) > before + 2).then_some(())
+        });
+        client.send(rest);
+        clients.push(client);
+    }
     for client in &mut clients {
         assert!(server.stats.buffer_bytes.load(Relaxed) < 100_000);
         assert_eq!(client.recv_to_end(), frame(FAILURE));

@@ -108,12 +108,13 @@ impl<S: Service> Session<S> {
 
     /// Serves the whole messages at the front of `bytes`; returns how many bytes they took.
     fn serve_bytes(&mut self, bytes: &[u8], lent: &mut Lent<'_, S>) -> usize {
-        if self.refusing {
-            // Nothing that follows a wrong key is of interest, nor worth keeping.
-            return bytes.len();
-        }
         let mut at = 0;
         loop {
+            if self.refusing {
+                // Nothing that follows a wrong key is of interest, nor worth keeping.
+                self.left_over = false;
+                return bytes.len();
+            }
             let rest = bytes.get(at..).unwrap_or_default();
             let stops = lent.budget.messages == 0 || !self.may_serve(lent.jobs);
             self.left_over = stops && !rest.is_empty();
@@ -135,10 +136,6 @@ impl<S: Service> Session<S> {
                     self.connection.recv.arrived();
                     self.greeted(step, lent);
                     at += wire;
-                    if self.refusing {
-                        // Nothing that follows is of interest, nor worth keeping.
-                        return bytes.len();
-                    }
                 }
                 Ok(Event::Incomplete) => break,
                 Err(error) => {
