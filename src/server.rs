@@ -217,7 +217,7 @@ impl<S: Service> Server<S> {
         });
         drop(bound);
         results.into_iter().collect::<io::Result<()>>()?;
-        let cut = stop.flag.cuts();
+        let cut = stop.flag.cut();
         if cut > 0 {
             warn!(
                 cut,

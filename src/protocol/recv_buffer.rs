@@ -87,15 +87,6 @@ impl RecvBuffer {
         self.0.as_ref().map_or(0, |held| held.bytes.capacity())
     }
 
-    /// Bytes that wait, on the wire or of a long message's payload.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |held| match &held.long {
-            Some(long) => long.filled,
-            None => held.bytes.len(),
-        })
-    }
-
     /// Appends bytes of the wire.
     pub fn append(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
@@ -115,8 +106,8 @@ impl RecvBuffer {
     }
 
     /// The bytes of the wire.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    #[cfg(test)]
+    fn bytes(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |held| &held.bytes)
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tracing::{debug, warn};
@@ -37,46 +38,47 @@ impl<S: Service> Reactor<S> {
             return false;
         }
         let rules = Arc::clone(&self.kit.rules);
-        let stats = &rules.stats;
-        let full = stats.open.fetch_add(1, Relaxed) >= rules.limits.connections_max;
-        let accepted = if full {
-            Accepted::Exhausted
-        } else {
-            listener.accept()
-        };
-        if let Accepted::One(transport, peer) = accepted {
-            stats.accepted.fetch_add(1, Relaxed);
-            let admitted = self.admit(transport, peer);
-            if let Err(error) = &admitted {
-                stats.open.fetch_sub(1, Relaxed);
-                stats.closed(CloseReason::Reset);
-                warn!(%error, "a new connection could not be watched");
-                self.listeners[n].rest(self.kit.now);
-            }
-            return admitted.is_ok();
+        let (stats, max) = (&rules.stats, rules.limits.connections_max);
+        let one_more = |open: usize| (open < max).then_some(open + 1);
+        if stats.open.fetch_update(Relaxed, Relaxed, one_more).is_err() {
+            self.rest(n, &stats.rests_full, "max-connections");
+            return false;
         }
-        stats.open.fetch_sub(1, Relaxed);
-        match accepted {
-            Accepted::NoneWaits | Accepted::One(..) => self.warned = false,
+        let refused = match listener.accept() {
+            Accepted::One(transport, peer) => {
+                stats.accepted.fetch_add(1, Relaxed);
+                match self.admit(transport, peer) {
+                    Ok(()) => return true,
+                    Err(error) => {
+                        stats.closed(CloseReason::Reset);
+                        debug!(%error, reason = %CloseReason::Reset, "closed");
+                        Some("sockets that can be watched")
+                    }
+                }
+            }
+            Accepted::NoneWaits => None,
+            Accepted::Exhausted => Some("descriptors or memory"),
             Accepted::Broken(error) => {
-                warn!(%error, "a listener failed and is retried");
-                listener.rest(self.kit.now);
+                debug!(%error, "a listener failed and is retried");
+                Some("listeners that accept")
             }
-            Accepted::Exhausted => {
-                let (rests, limit) = if full {
-                    (&stats.rests_full, "max-connections")
-                } else {
-                    (&stats.rests_exhausted, "descriptors or memory")
-                };
-                if listener.rest(self.kit.now) {
-                    rests.fetch_add(1, Relaxed);
-                }
-                if !std::mem::replace(&mut self.warned, true) {
-                    warn!(limit, "nobody can be let in for now");
-                }
-            }
+        };
+        stats.open.fetch_sub(1, Relaxed);
+        match refused {
+            Some(limit) => self.rest(n, &stats.rests_exhausted, limit),
+            None => self.warned = false,
         }
         false
+    }
+
+    /// Has a listener rest for want of something; counted each time, and logged once.
+    fn rest(&mut self, n: usize, rests: &AtomicU64, limit: &str) {
+        if self.listeners[n].rest(self.kit.now) {
+            rests.fetch_add(1, Relaxed);
+        }
+        if !std::mem::replace(&mut self.warned, true) {
+            warn!(limit, "nobody can be let in for now");
+        }
     }
 
     /// Gives a new connection its slot and our first words.
@@ -102,15 +104,14 @@ impl<S: Service> Reactor<S> {
                 return Err(error);
             }
         };
+        // Counted only: nobody else is driven while our first words lie in the scratch.
+        rules.stats.buffer_bytes.fetch_add(held, Relaxed);
         debug!(id, peer = address.map(tracing::field::display), "accepted");
         if strange {
             rules.stats.strangers.fetch_add(1, Relaxed);
             self.strangers.push(0, slot);
         }
         self.drive(slot, |_, _| {});
-        if held > 0 {
-            self.charge(0, held);
-        }
         Ok(())
     }
 

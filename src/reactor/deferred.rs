@@ -67,12 +67,12 @@ impl<S: Service> Reactor<S> {
     /// asks, as who is woken may leave its place to the next.
     pub(super) fn wake_the_crowd(&mut self) {
         for _ in 0..self.kit.jobs.room {
-            let Some(key) = self.crowd.pop_front() else {
+            let Some(slot) = self.crowd.first(0) else {
                 break;
             };
-            if let Some(driver) = tenant(&mut self.drivers, key) {
-                driver.crowded = false;
-                enqueue(&mut self.ready, driver, key.slot);
+            self.crowd.remove(slot);
+            if let Some(driver) = self.drivers.get_mut(slot) {
+                enqueue(&mut self.ready, driver, slot);
             }
         }
     }

@@ -42,8 +42,6 @@ pub struct Driver<S: Service> {
     watches_writes: bool,
     /// In the ready queue.
     pub queued: bool,
-    /// In the crowd that waits for a place among the workers.
-    pub crowded: bool,
     /// The server is stopping: one more than the bytes that had arrived by then and are not read.
     last_read: Option<NonZeroU32>,
 }
@@ -69,7 +67,6 @@ impl<S: Service> Driver<S> {
             readiness: Readiness::WRITABLE,
             watches_writes: false,
             queued: false,
-            crowded: false,
             last_read: None,
         })
     }

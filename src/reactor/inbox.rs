@@ -65,9 +65,12 @@ impl Inbox {
     }
 }
 
-/// The order to stop, shared by all reactors of a server.
+/// The order to stop, shared by all reactors of a server, and what following it has cost.
 #[derive(Debug, Default)]
-pub struct StopFlag(AtomicU8, AtomicUsize);
+pub struct StopFlag {
+    order: AtomicU8,
+    cut: AtomicUsize,
+}
 
 /// How a server is to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +88,7 @@ impl StopFlag {
     #[must_use]
     #[inline]
     pub fn order(&self) -> Stop {
-        match self.0.load(Ordering::Acquire) {
+        match self.order.load(Ordering::Acquire) {
             0 => Stop::No,
             1 => Stop::Drain,
             _ => Stop::Abort,
@@ -94,17 +97,17 @@ impl StopFlag {
 
     /// Gives an order; a weaker one than that in force changes nothing.
     pub fn give(&self, order: Stop) {
-        self.0.fetch_max(order as u8, Ordering::Release);
+        self.order.fetch_max(order as u8, Ordering::Release);
     }
 
-    /// Counts connections that were cut off with something undelivered.
-    pub fn cut(&self, connections: usize) {
-        self.1.fetch_add(connections, Ordering::Relaxed);
+    /// Counts a connection that was cut off while something was under way.
+    pub fn count_cut(&self) {
+        self.cut.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many were.
     #[must_use]
-    pub fn cuts(&self) -> usize {
-        self.1.load(Ordering::Relaxed)
+    pub fn cut(&self) -> usize {
+        self.cut.load(Ordering::Relaxed)
     }
 }

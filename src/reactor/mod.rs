@@ -82,8 +82,8 @@ pub struct Reactor<S: Service> {
     /// The inbox was filled since it was last emptied.
     woken: bool,
     workers: Workers,
-    /// Connections that wait for a place among the workers.
-    crowd: VecDeque<Key>,
+    /// Those that wait for a place among the workers, the longest first.
+    crowd: Lists,
     closed: Vec<(usize, CloseReason)>,
     /// Whether a warning that nobody can be let in is out.
     warned: bool,
@@ -140,7 +140,7 @@ impl<S: Service> Reactor<S> {
             inbox,
             woken: false,
             workers,
-            crowd: VecDeque::new(),
+            crowd: Lists::new(1),
             closed: Vec::new(),
             warned: false,
             drain_deadline: None,
@@ -255,10 +255,8 @@ impl<S: Service> Reactor<S> {
             self.strangers.remove(slot);
             self.kit.rules.stats.strangers.fetch_sub(1, Relaxed);
         }
-        if driver.session.waits_for_workers(&self.kit.jobs)
-            && !std::mem::replace(&mut driver.crowded, true)
-        {
-            self.crowd.push_back(driver.key(slot));
+        if driver.session.waits_for_workers(&self.kit.jobs) && self.crowd.list_of(slot).is_none() {
+            self.crowd.push(0, slot);
         }
         let holds = driver.session.held();
         self.kit.trim();
@@ -344,6 +342,7 @@ impl<S: Service> Reactor<S> {
             stats.open.fetch_sub(1, Relaxed);
             stats.closed(reason);
             self.wheel.cancel(slot);
+            self.crowd.remove(slot);
             let peer = driver.session.peer();
             debug!(
                 id = peer.id,

@@ -39,7 +39,7 @@ impl<S: Service> Reactor<S> {
         let slots: Vec<usize> = self.drivers.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             if self.drivers[slot].is_busy(&self.kit.out) {
-                self.common.stop.cut(1);
+                self.common.stop.count_cut();
             }
             self.drive(slot, |session, _| session.end(CloseReason::Aborted));
         }

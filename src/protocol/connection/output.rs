@@ -176,13 +176,6 @@ impl Connection {
         self.starved || self.is_streaming()
     }
 
-    /// Bytes in the queue.
-    #[must_use]
-    #[inline]
-    pub fn queued(&self) -> usize {
-        self.send.len()
-    }
-
     /// Bytes that the kernel has not taken, those in the caller's scratch included.
     #[must_use]
     #[inline]
