@@ -42,7 +42,7 @@ impl Config {
     }
 }
 
-/// Why a call failed. After any of them the connection is of no use.
+/// Why a call failed. After any but [`Error::LineBreak`] the connection is of no use.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -56,6 +56,9 @@ pub enum Error {
     KeyRefused,
     /// The other side did not hold the key.
     WrongKey,
+    /// The message would have been two, as the framing `lines` ends one at a line break. Nothing
+    /// was sent.
+    LineBreak,
     /// The other side closed the connection in the middle of the handshake.
     Closed,
 }
@@ -65,6 +68,10 @@ impl fmt::Display for Error {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::TimedOut => f.write_str("timed out"),
+            Self::Protocol(ProtocolError::DigestNotAccepted) => {
+                f.write_str("the server speaks in a digest that is not accepted here")
+            }
+            Self::LineBreak => f.write_str("a message of the framing `lines` has no line break"),
             Self::Protocol(error) => write!(f, "the server broke the protocol: {error}"),
             Self::KeyRefused => f.write_str("the server refused the key"),
             Self::WrongKey => f.write_str("the server does not hold the same key"),
@@ -98,6 +105,7 @@ impl From<ProtocolError> for Error {
 pub struct Client {
     stream: Stream,
     connection: Connection,
+    framing: FramingKind,
     limits: Limits,
     timeout: Option<Duration>,
     /// Bytes that were read; those before `at` are served.
@@ -120,6 +128,7 @@ impl Client {
         let mut client = Self {
             stream: Stream::connect(address, config.timeout)?,
             connection: Connection::connect(&config.handshake, config.framing),
+            framing: config.framing,
             limits,
             timeout: config.timeout,
             input: Vec::new(),
@@ -172,6 +181,9 @@ impl Client {
     /// If it does not within the time-out, or the connection is gone. How much has gone out is
     /// not known then.
     pub fn send(&mut self, message: &[u8]) -> Result<(), Error> {
+        if self.framing == FramingKind::Lines && message.contains(&b'\n') {
+            return Err(Error::LineBreak);
+        }
         let limits = &self.limits;
         let mut io = Output {
             out: &mut self.out,

@@ -11,9 +11,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Instant;
 
+use gateloop::client::{self, Client};
 use gateloop::error::{CloseReason, ProtocolError};
 use gateloop::limits::{LONG_MESSAGE_BYTES, Limits, TURN_BYTES, TURN_MESSAGES};
-use gateloop::protocol::FramingKind;
+use gateloop::protocol::{FramingKind, HandshakeRules};
 use gateloop::server::Config;
 use gateloop::service::Echo;
 use util::random::Random;
@@ -306,4 +307,30 @@ fn the_long_header_is_taken_with_any_length() {
         assert!(client.recv_frame() == payload, "{len}");
         client.echo(b"the next message is whole, too");
     }
+}
+
+#[test]
+fn a_client_does_not_send_one_line_as_two() {
+    let config = Config {
+        framing: FramingKind::Lines,
+        ..open_config()
+    };
+    let server = TestServer::start(config, Echo);
+    let mut client = Client::connect(
+        &server.address.into(),
+        client::Config {
+            framing: FramingKind::Lines,
+            ..client::Config::new(HandshakeRules::None)
+        },
+    )
+    .expect("a server");
+    assert!(matches!(
+        client.send(b"one\ntwo"),
+        Err(client::Error::LineBreak)
+    ));
+    client.send(b"one").expect("nothing was sent before");
+    assert_eq!(
+        client.recv().expect("an answer").as_deref(),
+        Some(&b"one"[..])
+    );
 }

@@ -97,7 +97,7 @@ pub(super) fn run(args: &Call) -> Result<(), Failure> {
     match client.recv().map_err(failed)? {
         Some(answer) => show(&answer),
         None => Err(Failure::failed(format!(
-            "{}: closed without an answer",
+            "{}: closed without an answer (are handshake, framing and service the server's?)",
             args.address
         ))),
     }
@@ -137,10 +137,10 @@ fn show(answer: &[u8]) -> Result<(), Failure> {
                 data,
             }),
         ) => {
-            // Not every server may be trusted with what a terminal does.
-            let message = message.replace(char::is_control, " ");
             let data = data.map_or(String::new(), |data| format!(": {data}"));
-            Err(Failure::failed(format!("{message} ({code}){data}")))
+            // Not every server may be trusted with what a terminal does.
+            let line = format!("{message} ({code}){data}").replace(char::is_control, " ");
+            Err(Failure::failed(line))
         }
         _ => Err(alien(&"neither a result nor an error")),
     }

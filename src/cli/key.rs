@@ -25,7 +25,7 @@ const MADE_UP_BYTES: usize = 32;
 enum Handshake {
     /// Both sides prove that they hold the key, as Python's multiprocessing does
     Mutual,
-    /// No proof: on loopback and Unix sockets, or with --insecure
+    /// No proof; a server takes it on loopback and Unix sockets, or with --insecure
     None,
 }
 
@@ -40,7 +40,8 @@ pub(super) struct HandshakeArgs {
     /// alone
     #[arg(long, value_name = "NAMES", default_value_t = Digests::default())]
     digests: Digests,
-    /// A file that holds the key. Without one, the key is the variable GATELOOP_AUTHKEY
+    /// A file that holds the key; a newline at its end is not part of it. Without one, the key is
+    /// the variable GATELOOP_AUTHKEY
     #[arg(long, value_name = "FILE")]
     authkey_file: Option<PathBuf>,
 }
@@ -114,11 +115,15 @@ impl HandshakeArgs {
 /// The key in a file, without the newline that editors and `echo` put at its end.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let read = fs::read(path).and_then(|key| Ok((key, fs::metadata(path)?.permissions().mode())));
-    let (mut key, mode) =
-        read.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+    let (mut key, mode) = read.map_err(|error| {
+        Failure::failed(format!(
+            "cannot read the key file {}: {error}",
+            path.display()
+        ))
+    })?;
     if mode & 0o044 != 0 {
         let path = path.display();
-        tracing::warn!(%path, "others than its owner can read the key: chmod 600");
+        tracing::warn!(%path, "others than its owner can read the key: `chmod 600` its file");
     }
     if key.pop_if(|last| *last == b'\n').is_some() {
         key.pop_if(|last| *last == b'\r');

@@ -59,7 +59,8 @@ pub(super) struct Serve {
     /// A TOML file with any of these settings
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How the log is written to standard error; RUST_LOG filters it
+    /// How the log is written to standard error. RUST_LOG=error|warn|info|debug|trace says how
+    /// much; without it, info
     #[arg(long, value_enum, default_value_t = log::Format::Text)]
     log_format: log::Format,
     #[command(flatten)]
@@ -99,6 +100,9 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         insecure: args.insecure,
     };
     match args.service {
+        ServiceName::Rpc if args.framing == FramingKind::Raw => Err(Failure::usage(
+            "--framing raw has no messages, and so no requests: --service rpc cannot be behind it",
+        )),
         ServiceName::Rpc => serve(config, Rpc::default(), made_up),
         ServiceName::Echo => serve(config, Echo, made_up),
     }
@@ -142,17 +146,18 @@ fn introduction(MadeUp(key): &MadeUp, address: &Address, framing: FramingKind) -
     let key = key.as_str();
     let mut text = format!(
         "authkey: {key}\n\
-         It was made up and is another one at every start; --authkey-file or GATELOOP_AUTHKEY \
-         set one to keep.\n"
+         This key was made up for this run. To keep one, give --authkey-file or GATELOOP_AUTHKEY.\n"
     );
-    // Python's `multiprocessing` knows no other framing.
-    if framing == FramingKind::I32Be {
-        let address = match address {
-            Address::Tcp(address) => {
-                format!("({:?}, {})", address.ip().to_string(), address.port())
-            }
-            Address::Unix(path) => format!("{path:?}"),
-        };
+    // Python's `multiprocessing` knows no other framing, and no IPv6.
+    let address = match address {
+        Address::Tcp(address) if address.is_ipv6() => None,
+        Address::Tcp(address) if address.ip().is_unspecified() => {
+            Some(format!("(\"127.0.0.1\", {})", address.port()))
+        }
+        Address::Tcp(address) => Some(format!("(\"{}\", {})", address.ip(), address.port())),
+        Address::Unix(path) => Some(format!("{path:?}")),
+    };
+    if let Some(address) = address.filter(|_| framing == FramingKind::I32Be) {
         text += &format!(
             "To paste into Python:\n\
              from multiprocessing.connection import Client; \

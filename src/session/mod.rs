@@ -199,7 +199,10 @@ impl<S: Service> Session<S> {
         match step {
             Step::Continue => {}
             Step::PeerProved => lent.rules.penalties.right_key(address),
-            Step::Passed(_) => self.mark_ms = lent.rules.ms(lent.now),
+            Step::Passed(_) => {
+                self.mark_ms = lent.rules.ms(lent.now);
+                self.trace_phase("handshake", None);
+            }
             Step::WrongKey => {
                 let wait = lent.rules.penalties.wrong_key(address, lent.now);
                 self.mark_ms = lent.rules.ms(lent.now + wait);
@@ -319,23 +322,27 @@ impl<S: Service> Session<S> {
 
     /// All is delivered and our FIN is out: lingers until `until`, unless the peer is done as well.
     pub fn flushed(&mut self, until: Instant) {
-        let before = self.connection.phase.name();
+        let from = self.connection.phase.name();
         self.connection.flushed(until);
-        trace!(
-            id = self.peer.id,
-            peer = self.peer.address.map(tracing::field::display),
-            from = before,
-            to = self.connection.phase.name(),
-            "phase"
-        );
+        self.trace_phase(from, None);
     }
 
     /// Ends the conversation for a reason of the driver's.
     pub fn end(&mut self, reason: CloseReason) {
-        let before = self.connection.phase.name();
+        let from = self.connection.phase.name();
         self.connection.end(reason);
-        trace!(id = self.peer.id, peer = self.peer.address.map(tracing::field::display),
-            from = before, to = self.connection.phase.name(), %reason, "phase");
+        self.trace_phase(from, Some(reason));
+    }
+
+    fn trace_phase(&self, from: &'static str, reason: Option<CloseReason>) {
+        trace!(
+            id = self.peer.id,
+            peer = self.peer.address.map(tracing::field::display),
+            from,
+            to = self.connection.phase.name(),
+            reason = reason.map(tracing::field::display),
+            "phase"
+        );
     }
 }
 

@@ -10,6 +10,7 @@
     reason = "each test file is a crate of its own and uses another part of this one"
 )]
 
+pub mod cli;
 pub mod measure;
 pub mod random;
 pub mod seed;
