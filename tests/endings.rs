@@ -17,7 +17,7 @@ use gateloop::protocol::Message;
 use gateloop::service::{Echo, Flow, Replies, Service};
 use util::eventually;
 use util::server::{Raw, TestServer, frame, keyed_config, start};
-use util::services::{Gate, Source, defer, fountain, ordered, pattern, unordered};
+use util::services::{Gate, Source, fountain, ordered, pattern, slow, unordered};
 
 const MIB: usize = 1024 * 1024;
 const TRUNCATED: CloseReason = CloseReason::Protocol(ProtocolError::TruncatedMessage);
@@ -174,21 +174,15 @@ fn a_reset_with_answers_queued() {
 #[test]
 fn a_reset_with_an_answer_deferred() {
     let gate = Gate::default();
-    let held_back = gate.clone();
-    let service = ordered(move |_: &mut Message<'_>, replies: &mut Replies<'_>| {
-        let gate = held_back.clone();
-        defer(replies, move || {
-            gate.pass();
-            vec![b'd'; MIB]
-        })
-    });
-    let server = start(Limits::default(), service);
+    let server = start(Limits::default(), ordered(slow(&gate)));
     let mut client = server.connect();
-    client.send_frame(b"");
+    client.send_frame(&[&b"slow"[..], &[0; MIB]].concat());
     wait_until_served(&server, 1);
-    client.reset();
+    reset(&server, client, CloseReason::Reset);
     gate.open();
-    server.wait_for_closes(CloseReason::Reset, 1);
+    eventually("the job is done", || {
+        (server.stats.jobs.load(Relaxed) == 1).then_some(())
+    });
     server.wait_until_empty();
 }
 
@@ -338,7 +332,7 @@ fn let_a_bystander_go_idle(server: &TestServer) {
     server.wait_for_closes(CloseReason::IdleTimeout, idle + 1);
 }
 
-const IDLE: Duration = Duration::from_millis(300);
+const IDLE: Duration = Duration::from_secs(2);
 
 fn idle_limits() -> Limits {
     Limits {
@@ -373,21 +367,13 @@ fn each_message_renews_the_idle_time() {
 #[test]
 fn who_waits_for_an_answer_is_not_idle() {
     let gate = Gate::default();
-    let held_back = gate.clone();
-    let service = ordered(move |_: &mut Message<'_>, replies: &mut Replies<'_>| {
-        let gate = held_back.clone();
-        defer(replies, move || {
-            gate.pass();
-            b"done".to_vec()
-        })
-    });
-    let server = start(idle_limits(), service);
+    let server = start(idle_limits(), ordered(slow(&gate)));
     let mut client = server.connect();
-    client.send_frame(b"");
+    client.send_frame(b"slow");
     wait_until_served(&server, 1);
     let_a_bystander_go_idle(&server);
     gate.open();
-    assert_eq!(client.recv_frame(), b"done");
+    assert_eq!(client.recv_frame(), b"slow");
 }
 
 #[test]
@@ -407,7 +393,7 @@ fn who_is_sending_or_taking_a_message_is_not_idle() {
     }
 }
 
-const ARRIVAL: Duration = Duration::from_millis(300);
+const ARRIVAL: Duration = Duration::from_secs(2);
 
 fn arrival_limits() -> Limits {
     Limits {
@@ -455,25 +441,17 @@ fn each_message_has_its_own_time_to_arrive() {
 #[test]
 fn the_time_to_arrive_stands_still_while_the_server_does_not_read() {
     let gate = Gate::default();
-    let held_back = gate.clone();
-    let service = unordered(
-        move |message: &mut Message<'_>, replies: &mut Replies<'_>| {
-            if message.bytes() != b"much" {
-                replies.forward(message);
-                return Flow::Continue;
-            }
-            let gate = held_back.clone();
-            defer(replies, move || {
-                gate.pass();
-                vec![b'm'; 16 * MIB]
-            })
-        },
-    );
-    let server = start(arrival_limits(), service);
+    let server = start(arrival_limits(), unordered(slow(&gate)));
     let mut client = Raw::connect_narrow(server.address);
-    let half = frame(b"the second half comes late");
-    client.send(&[&frame(b"much"), &half[..10]].concat());
-    wait_until_held(&server, 1);
+    let (much, half) = (
+        [&b"slow"[..], &pattern(0, 16 * MIB)].concat(),
+        frame(b"the second half comes late"),
+    );
+    let sent = [&frame(&much), &half[..10]].concat();
+    client.send(&sent);
+    eventually("all of it is read", || {
+        (server.stats.bytes_in.load(Relaxed) == sent.len() as u64).then_some(())
+    });
     gate.open();
     // What is queued for the client is above the high-water mark: it is not read any more.
     wait_until_held(&server, 2 * MIB);
@@ -481,7 +459,7 @@ fn the_time_to_arrive_stands_still_while_the_server_does_not_read() {
     bystander.send(b"\0");
     bystander.wait_for_end();
     server.wait_for_closes(CloseReason::ArrivalTimeout, 1);
-    assert!(client.recv_frame() == vec![b'm'; 16 * MIB]);
+    assert!(client.recv_frame() == much);
     client.send(&half[10..]);
     assert_eq!(client.recv(half.len()), half);
 }

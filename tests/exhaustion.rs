@@ -49,7 +49,7 @@ fn one_more_than_may_connect_waits_until_another_leaves() {
 
     clients.pop();
     assert_eq!(waiting.recv_frame(), b"waits");
-    assert_eq!(server.stats.open.load(Relaxed), MAX);
+    server.wait_until_open(MAX);
     clients.iter_mut().for_each(|client| client.echo(b"served"));
 }
 
@@ -62,22 +62,14 @@ fn assert_rests(server: &Serving, waiting: &mut Raw) {
     assert!(used < TIME / 10, "{used:?} of {TIME:?}");
 }
 
-fn serving(args: &[&str]) -> Serving {
-    Serving::start(&[&["--handshake", "none"], args].concat())
-}
-
-fn connect(server: &Serving) -> Raw {
-    Raw::connect(server.address().parse().expect("an address"))
-}
-
 #[test]
 fn a_full_server_does_not_spin() {
-    let server = serving(&["--max-connections", "2"]);
-    let mut clients = [connect(&server), connect(&server)];
+    let server = Serving::start_open(&["--max-connections", "2"]);
+    let mut clients = [server.connect(), server.connect()];
     clients
         .iter_mut()
         .for_each(|client| assert_eq!(client.call("ping"), "pong"));
-    let mut waiting = connect(&server);
+    let mut waiting = server.connect();
     waiting.send_frame(PING);
     assert_rests(&server, &mut waiting);
     assert!(clients[0].call("stats")["rests_full"].as_u64() > Some(0));
@@ -87,11 +79,11 @@ fn a_full_server_does_not_spin() {
 
 #[test]
 fn without_a_descriptor_the_server_rests_and_goes_on_when_it_has_one() {
-    let server = serving(&[]);
-    let mut observer = connect(&server);
+    let server = Serving::start_open(&[]);
+    let mut observer = server.connect();
     assert_eq!(observer.call("ping"), "pong");
     leave_descriptors(server.process.id(), 2);
-    let mut clients: Vec<_> = (0..5).map(|_| connect(&server)).collect();
+    let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
     clients
         .iter_mut()
         .for_each(|client| client.send_frame(PING));

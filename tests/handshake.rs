@@ -4,6 +4,8 @@
 mod random;
 #[path = "util/seed.rs"]
 mod seed;
+#[path = "util/shared_key.rs"]
+mod shared_key;
 
 use std::mem;
 
@@ -13,17 +15,7 @@ use gateloop::protocol::handshake::mutual::Rules;
 use gateloop::protocol::handshake::{AnyHandshake, Digest, Digests, HandshakeRules, Key, Step};
 use random::Random;
 use seed::seed;
-
-const KEY: &str = "天王盖地虎";
-const FAILURE: &[u8] = b"\0\0\0\x09#FAILURE#";
-
-fn rules(digests: &str) -> Rules {
-    Rules {
-        digests: digests.parse().unwrap(),
-        allow_own_challenges: true,
-        ..Rules::new(Key::new(KEY).unwrap())
-    }
-}
+use shared_key::{FAILURE, rules};
 
 enum Delivery {
     Whole,

@@ -1,5 +1,8 @@
 //! The handshake `mutual` against somebody who does not keep to it: each side, at each step.
 
+#[path = "util/shared_key.rs"]
+mod shared_key;
+
 use std::mem;
 
 use gateloop::error::ProtocolError::{
@@ -10,17 +13,7 @@ use gateloop::limits::HANDSHAKE_MESSAGE_BYTES_MAX;
 use gateloop::protocol::framing::Decoded;
 use gateloop::protocol::handshake::mutual::{self, Client, Rules, Server};
 use gateloop::protocol::handshake::{Digest, Key, Step};
-
-const KEY: &str = "天王盖地虎";
-const FAILURE: &[u8] = b"\0\0\0\x09#FAILURE#";
-
-fn rules(digests: &str) -> Rules {
-    Rules {
-        digests: digests.parse().unwrap(),
-        allow_own_challenges: true,
-        ..Rules::new(Key::new(KEY).unwrap())
-    }
-}
+use shared_key::{FAILURE, KEY, rules};
 
 /// Takes the one framed message that `out` holds.
 fn said(out: &mut Vec<u8>) -> Vec<u8> {

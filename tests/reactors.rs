@@ -9,11 +9,14 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Barrier};
+use std::thread;
 
+use gateloop::address::Address;
 use gateloop::client::{self, Client};
 use gateloop::error::CloseReason;
 use gateloop::limits::{Limits, REACTORS_MAX};
@@ -325,6 +328,28 @@ fn a_stale_file_is_replaced() {
     assert_serves(server.address());
     assert_eq!(server.stop().code, Some(0));
     assert!(!path.exists());
+}
+
+#[test]
+fn of_two_starts_on_one_stale_file_one_serves() {
+    let folder = Folder::new("race");
+    let path = folder.path("socket");
+    for _ in 0..100 {
+        drop(UnixListener::bind(&path).expect("a free path"));
+        let start = Barrier::new(2);
+        let bind = || {
+            let mut config = open_config();
+            config.listen = vec![Address::Unix(path.clone())];
+            start.wait();
+            Server::bind(config, Echo)
+        };
+        let (one, other) = thread::scope(|scope| {
+            let one = scope.spawn(bind);
+            (bind(), one.join().expect("no panic"))
+        });
+        let served = [&one, &other].map(Result::is_ok);
+        assert!(served[0] != served[1], "{served:?}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use gateloop::service::rpc::{Rpc, RpcError};
 use gateloop::service::{Flow, Replies};
 use serde_json::{Value, json};
 use util::eventually;
+use util::measure::wait_until_arrived;
 use util::server::{Raw, TestServer, frame, open_config};
 use util::services::{Gate, defer, job, ordered, slow, unordered};
 
@@ -289,7 +290,10 @@ fn so_many_jobs_wait_in_all_and_then_everybody_pauses() {
     for other in &mut others {
         other.send_frame(b"slow");
     }
-    server.wait_until_open(CLIENTS + others.len());
+    wait_until_arrived(&others);
+    // Whoever is let in behind them is let in when they had their turn.
+    let _witness = server.connect();
+    server.wait_until_open(CLIENTS + others.len() + 1);
     assert_eq!(
         served.load(Relaxed),
         JOBS_QUEUED_MAX,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gateloop::limits::{JOBS_QUEUED_MAX, Limits};
-use gateloop::protocol::connection::Output;
 use gateloop::protocol::{FramingKind, HandshakeRules, Pool};
 use gateloop::service::{Jobs, Service};
 use gateloop::session::{Budget, Lent, Rules, Session};
@@ -84,13 +83,7 @@ impl<S: Service> Bed<S> {
             }
         }
         let answered = self.session.connection().pending(lent.out);
-        let mut io = Output {
-            out: lent.out,
-            limits: &self.rules.limits,
-            now: lent.now,
-        };
-        let connection = self.session.connection_mut();
-        connection.wrote(answered, &mut io, lent.pool);
+        self.session.wrote(answered, &mut lent);
         self.session.settle(&mut lent);
         answered
     }

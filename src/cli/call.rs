@@ -55,8 +55,13 @@ struct Request<'a> {
     params: Option<Box<RawValue>>,
 }
 
+/// The only one on its connection.
+const ID: u8 = 1;
+
 #[derive(Deserialize)]
 struct Response<'a> {
+    /// `null` where the server could not tell it.
+    id: Option<u8>,
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -80,7 +85,7 @@ pub(super) fn run(args: &Call) -> Result<(), Failure> {
     let params = args.params.as_deref().map(params).transpose()?;
     let request = Request {
         jsonrpc: "2.0",
-        id: 1,
+        id: ID,
         method: &args.method,
         params,
     };
@@ -128,6 +133,7 @@ fn show(answer: &[u8]) -> Result<(), Failure> {
     };
     let response: Response<'_> = serde_json::from_slice(answer).map_err(|error| alien(&error))?;
     match (response.result, response.error) {
+        (Some(_), None) if response.id != Some(ID) => Err(alien(&"it answers another request")),
         (Some(result), None) => say(&format!("{result}\n")),
         (
             None,

@@ -80,7 +80,6 @@ enum ServiceName {
 pub(super) fn run(args: &Serve) -> Result<(), Failure> {
     log::start(args.log_format)?;
     let mut limits = args.limits.limits();
-    limits.check().map_err(Failure::Usage)?;
     let reactors = args.reactors.get();
     descriptors::fit(
         &mut limits,

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Interest, Registry, Token};
 use tracing::trace;
@@ -13,9 +13,9 @@ use super::token::{Key, Source};
 use super::transport::Transport;
 use crate::error::CloseReason;
 use crate::limits::{PEEK_BYTES, SEND_SLICES_MAX};
-use crate::protocol::connection::{Output, Phase};
+use crate::protocol::connection::Phase;
 use crate::service::Service;
-use crate::session::{Lent, Rules, Session};
+use crate::session::{Lent, Session};
 
 /// How a run left its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,7 @@ impl<S: Service> Driver<S> {
                 break;
             }
         }
+        self.notice_reset(lent);
         rest.moved.messages += (messages - lent.budget.messages) as u64;
         let unanswered = self.bytes_in > bytes_in && self.bytes_out == bytes_out;
         if unanswered && !(mid_message && self.session.is_long()) {
@@ -197,6 +198,18 @@ impl<S: Service> Driver<S> {
         }
     }
 
+    /// Beside a client that waits for its answer nothing is read or written that would tell.
+    fn notice_reset(&mut self, lent: &Lent<'_, S>) {
+        let commands = matches!(self.session.connection().phase(), Phase::Commands);
+        if self.readiness.contains(Readiness::BROKEN)
+            && commands
+            && !self.session.may_serve(lent.jobs)
+            && let Ok(Some(error)) = socket2::SockRef::from(&self.transport).take_error()
+        {
+            self.broken(&error);
+        }
+    }
+
     /// What no answer carries the acknowledgement of, the kernel likes to acknowledge 40 ms later.
     /// A sender without TCP_NODELAY, as Python's `Client` is, holds back whatever comes next until
     /// then (Nagle): a payload after its header, the first request after the handshake's last
@@ -227,8 +240,7 @@ impl<S: Service> Driver<S> {
                     if n < offered {
                         self.readiness.remove(Readiness::WRITABLE);
                     }
-                    let mut io = output(lent.out, lent.rules, lent.now);
-                    self.session.connection_mut().wrote(n, &mut io, lent.pool);
+                    self.session.wrote(n, lent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -240,21 +252,11 @@ impl<S: Service> Driver<S> {
                 }
             }
         }
-        self.keep(lent);
+        self.session.keep(lent);
         if !self.watches_writes && !self.readiness.contains(Readiness::WRITABLE) {
             self.watch_writes(slot, rest.registry);
         }
         self.session.settle(lent);
-    }
-
-    /// Moves what is left in the scratch to the connection's own queue.
-    #[inline]
-    pub fn keep(&mut self, lent: &mut Lent<'_, S>) {
-        if !lent.out.is_empty() {
-            self.session
-                .connection_mut()
-                .keep(&mut output(lent.out, lent.rules, lent.now));
-        }
     }
 
     /// Registers for writability, with the first write that was not taken.
@@ -315,13 +317,5 @@ impl<S: Service> Driver<S> {
             bytes,
             "{what}"
         );
-    }
-}
-
-fn output<'a>(out: &'a mut Vec<u8>, rules: &'a Rules, now: Instant) -> Output<'a> {
-    Output {
-        out,
-        limits: &rules.limits,
-        now,
     }
 }

@@ -16,6 +16,8 @@ impl Readiness {
     pub const WRITABLE: Self = Self(1 << 1);
     /// The peer's end is known to be there: a short read does not mean that all was read.
     pub const READ_CLOSED: Self = Self(1 << 2);
+    /// The socket has failed, which a read or a write would tell as well.
+    pub const BROKEN: Self = Self(1 << 3);
 
     /// The edges of one event. An error shows in the next read or write, so it counts as both.
     #[must_use]
@@ -29,6 +31,9 @@ impl Readiness {
         }
         if event.is_read_closed() || event.is_error() {
             readiness.insert(Self::READ_CLOSED);
+        }
+        if event.is_error() {
+            readiness.insert(Self::BROKEN);
         }
         readiness
     }

@@ -1,6 +1,6 @@
 //! Binds a server's addresses: every reactor its own socket for TCP, one shared socket for Unix.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -103,6 +103,10 @@ fn tcp_socket(address: SocketAddr) -> io::Result<RawSocket> {
 
 /// Nobody can connect before `listen`, and by then only the owner may.
 fn bind_unix(path: &Path, config: &Config) -> io::Result<(SocketFile, Vec<Socket>)> {
+    // Two starts at once must not both find the file stale.
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = File::open(folder.unwrap_or(Path::new(".")))?;
+    folder.lock()?;
     remove_stale(path)?;
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

@@ -40,7 +40,8 @@ impl<S: Service> Session<S> {
             Ok(Decoded::Header { header, payload }) => {
                 header.saturating_add(payload).saturating_sub(bytes.len())
             }
-            _ => HEAD_BYTES,
+            // As much again as is here: what is taken too much is copied once more, no further.
+            _ => bytes.len().max(HEAD_BYTES),
         };
         self.connection.recv.put_back(bytes, 0);
         missing

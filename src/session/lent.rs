@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
 use crate::penalties::Penalties;
+use crate::protocol::connection::Output;
 use crate::protocol::handshake::{Entropy, HandshakeRules};
 use crate::protocol::{FramingKind, Pool};
 use crate::service::Jobs;
@@ -83,4 +84,15 @@ pub struct Lent<'a, S> {
     pub now: Instant,
     /// What is left of this connection's turn.
     pub budget: Budget,
+}
+
+impl<S> Lent<'_, S> {
+    pub(super) fn output(&mut self) -> (Output<'_>, &mut Pool) {
+        let output = Output {
+            out: self.out,
+            limits: &self.rules.limits,
+            now: self.now,
+        };
+        (output, self.pool)
+    }
 }

@@ -12,7 +12,8 @@
 //! | has read an end of file | [`Session::eof`] |
 //! | has time for a session, before it reads | [`Session::serve`] |
 //! | has a deferred answer | [`Session::completed`] |
-//! | has written | [`Connection::wrote`], then [`Session::settle`] |
+//! | has written | [`Session::wrote`] |
+//! | has written what it can | [`Session::keep`], then [`Session::settle`] |
 //! | sees [`Session::deadline`] pass | [`Session::on_deadline`] |
 
 mod deadlines;
@@ -84,10 +85,19 @@ impl<S: Service> Session<S> {
         &self.connection
     }
 
-    /// The conversation beneath, for writing.
+    /// The socket took `n` bytes of what is pending.
+    pub fn wrote(&mut self, n: usize, lent: &mut Lent<'_, S>) {
+        let (mut output, pool) = lent.output();
+        self.connection.wrote(n, &mut output, pool);
+    }
+
+    /// The socket takes no more now: what is left in the scratch moves to the connection's own
+    /// queue. To be called before another session is driven.
     #[inline]
-    pub fn connection_mut(&mut self) -> &mut Connection {
-        &mut self.connection
+    pub fn keep(&mut self, lent: &mut Lent<'_, S>) {
+        if !lent.out.is_empty() {
+            self.connection.keep(&mut lent.output().0);
+        }
     }
 
     /// Whether the peer never passed the handshake, also while it is shown out.

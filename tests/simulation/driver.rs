@@ -1,14 +1,14 @@
 //! The server's end: plays the part of `src/reactor/driver.rs` for one session, by the contract at
-//! the top of `src/session.rs`.
+//! the top of `src/session/mod.rs`.
 
 use std::io::{ErrorKind, IoSlice};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gateloop::error::CloseReason;
 use gateloop::limits::{Limits, PEEK_BYTES, SEND_SLICES_MAX};
-use gateloop::protocol::connection::{Output, Phase};
+use gateloop::protocol::connection::Phase;
 use gateloop::service::Service;
-use gateloop::session::{Lent, Rules, Session};
+use gateloop::session::{Lent, Session};
 
 use crate::coverage::Coverage;
 use crate::link::{Edges, Link, Side};
@@ -182,8 +182,7 @@ impl<S: Service> Driver<S> {
                     self.moved_at = now;
                     self.readiness.writable = n == offered;
                     coverage.hit_if(n < offered, "the kernel took a part");
-                    let mut io = output(lent.out, lent.rules, lent.now);
-                    self.session.connection_mut().wrote(n, &mut io, lent.pool);
+                    self.session.wrote(n, lent);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.readiness.writable = false;
@@ -194,19 +193,12 @@ impl<S: Service> Driver<S> {
                 }
             }
         }
-        self.keep(lent);
+        self.session.keep(lent);
         if !self.watches_writes && !self.readiness.writable {
             self.watches_writes = true;
         }
         self.session.settle(lent);
         self.note_queue(&lent.rules.limits, now);
-    }
-
-    fn keep(&mut self, lent: &mut Lent<'_, S>) {
-        if !lent.out.is_empty() {
-            let mut io = output(lent.out, lent.rules, lent.now);
-            self.session.connection_mut().keep(&mut io);
-        }
     }
 
     fn note_queue(&mut self, limits: &Limits, now: Duration) {
@@ -224,11 +216,12 @@ impl<S: Service> Driver<S> {
     }
 
     fn finish(&mut self, link: &mut Link, lent: &mut Lent<'_, S>, now: Duration) -> Ran {
-        let connection = self.session.connection_mut();
+        let connection = self.session.connection();
         if matches!(connection.phase(), Phase::Draining(_)) && connection.is_flushed() {
             match link.shutdown_write(Side::Server, now) {
                 Ok(()) => {
-                    connection.flushed(lent.now + lent.rules.limits.linger_timeout);
+                    self.session
+                        .flushed(lent.now + lent.rules.limits.linger_timeout);
                     self.flushed_at = Some(now);
                 }
                 Err(_) => self.session.end(CloseReason::Reset),
@@ -248,13 +241,5 @@ impl<S: Service> Driver<S> {
             }
         };
         if more { Ran::LeftOver } else { Ran::Waits }
-    }
-}
-
-fn output<'a>(out: &'a mut Vec<u8>, rules: &'a Rules, now: Instant) -> Output<'a> {
-    Output {
-        out,
-        limits: &rules.limits,
-        now,
     }
 }

@@ -67,6 +67,11 @@ pub fn run(command: &mut Command) -> Ended {
     Process::start(command).wait()
 }
 
+/// Lets time pass between two steps of a client that is slow on purpose.
+pub fn dawdle(time: Duration) {
+    thread::park_timeout(time);
+}
+
 /// How a process ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -222,6 +227,11 @@ impl Serving {
                 .args(["serve", "--listen", "127.0.0.1:0"])
                 .args(args),
         )
+    }
+
+    /// The same without a handshake.
+    pub fn start_open(args: &[&str]) -> Self {
+        Self::start(&[&["--handshake", "none"], args].concat())
     }
 
     /// Starts this command, and waits until it listens.
