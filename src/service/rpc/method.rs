@@ -156,8 +156,8 @@ impl fmt::Debug for Method {
     }
 }
 
-/// All methods, sorted by name: a binary search takes 17 ns among 6 and 61 ns among 200 of them, a
-/// scan 8 and 586 (measured).
+/// All methods, sorted by the length of their names and then by name: most comparisons then look at
+/// no byte of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table(Vec<Method>);
 
@@ -182,6 +182,9 @@ impl Table {
     }
 
     fn search(&self, name: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|method| method.name.cmp(name))
+        self.0.binary_search_by(|method| {
+            let by_length = method.name.len().cmp(&name.len());
+            by_length.then_with(|| method.name.cmp(name))
+        })
     }
 }

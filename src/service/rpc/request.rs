@@ -86,22 +86,38 @@ fn whole<'a, T>(
     Ok(value)
 }
 
-/// What a JSON string says; `None` if `json` is another value, or not text.
-fn text(json: &str) -> Option<Cow<'_, str>> {
-    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str(json).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
+/// One of a request's members.
+#[derive(Clone, Copy, Debug)]
+enum Value<'a> {
+    /// What a string says that has no escapes.
+    Text(&'a str),
+    /// Its JSON text.
+    Json(&'a str),
+}
+
+impl<'a> Value<'a> {
+    fn is_string(self) -> bool {
+        match self {
+            Self::Text(_) => true,
+            Self::Json(json) => json.starts_with('"'),
+        }
+    }
+
+    /// What a string says; `None` if it is another value, or not text.
+    fn text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Json(json) => serde_json::from_str(json).ok().map(Cow::Owned),
+        }
     }
 }
 
-/// The JSON text of one of a request's members.
+/// What is known of one of a request's members.
 #[derive(Clone, Copy, Debug, Default)]
-enum Member<'a> {
+enum Member<V> {
     #[default]
     Absent,
-    Once(&'a str),
+    Once(V),
     /// Which of them counts is anybody's guess, so none does.
     Repeated,
 }
@@ -109,23 +125,22 @@ enum Member<'a> {
 /// An object's members, as far as they mean anything in a request.
 #[derive(Debug, Default)]
 struct Members<'a> {
-    jsonrpc: Member<'a>,
-    method: Member<'a>,
-    params: Member<'a>,
-    id: Member<'a>,
+    jsonrpc: Member<Value<'a>>,
+    method: Member<Value<'a>>,
+    params: Member<&'a str>,
+    id: Member<&'a str>,
+}
+
+impl<V> Member<V> {
+    fn put(&mut self, value: V) {
+        *self = match self {
+            Self::Absent => Self::Once(value),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        };
+    }
 }
 
 impl<'a> Members<'a> {
-    fn slot(&mut self, name: Name) -> Option<&mut Member<'a>> {
-        match name {
-            Name::Jsonrpc => Some(&mut self.jsonrpc),
-            Name::Method => Some(&mut self.method),
-            Name::Params => Some(&mut self.params),
-            Name::Id => Some(&mut self.id),
-            Name::Other => None,
-        }
-    }
-
     /// Whether they make a request. If they do not, and the id at least is one, it is told apart
     /// by its id.
     fn check(self) -> Result<Request<'a>, Refused<'a>> {
@@ -134,21 +149,21 @@ impl<'a> Members<'a> {
             Member::Once(id) if is_id(id) => Some(id),
             _ => return Err(Refused::anonymous(RpcError::INVALID_REQUEST)),
         };
-        let valid_version =
-            matches!(self.jsonrpc, Member::Once(json) if text(json).as_deref() == Some("2.0"));
+        let valid_version = match self.jsonrpc {
+            Member::Once(version) => version.text().as_deref() == Some("2.0"),
+            Member::Absent | Member::Repeated => false,
+        };
         match (valid_version, self.method, self.params) {
-            (true, Member::Once(method), Member::Absent) if method.starts_with('"') => {
-                Ok(Request {
-                    method: text(method),
-                    params: None,
-                    id,
-                })
-            }
+            (true, Member::Once(method), Member::Absent) if method.is_string() => Ok(Request {
+                method: method.text(),
+                params: None,
+                id,
+            }),
             (true, Member::Once(method), Member::Once(params))
-                if method.starts_with('"') && params.starts_with(['[', '{']) =>
+                if method.is_string() && params.starts_with(['[', '{']) =>
             {
                 Ok(Request {
-                    method: text(method),
+                    method: method.text(),
                     params: Some(params),
                     id,
                 })
@@ -214,19 +229,15 @@ impl Visitor<'_> for NameSeed {
     }
 }
 
-/// Reads an object. A name that is not text (it has half a surrogate pair) is legal JSON, and none
-/// of ours, but an error to a reader of strings: so what fails is read again with raw names.
+/// Reads an object, first as almost all are: its names, `jsonrpc` and `method` are strings without
+/// escapes. What is not is read again as raw values, which take twice as long.
 fn members(json: &str) -> serde_json::Result<Members<'_>> {
-    let read = |raw_names| {
-        whole(json, |json| {
-            json.deserialize_map(MembersVisitor { raw_names })
-        })
-    };
+    let read = |raw| whole(json, |json| json.deserialize_map(MembersVisitor { raw }));
     read(false).or_else(|_| read(true))
 }
 
 struct MembersVisitor {
-    raw_names: bool,
+    raw: bool,
 }
 
 impl<'de> Visitor<'de> for MembersVisitor {
@@ -238,17 +249,28 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Members::default();
-        let raw = |key: &RawValue| text(key.get()).map_or(Name::Other, |name| Name::of(&name));
-        while let Some(name) = match self.raw_names {
+        // A name that is not text (it has half a surrogate pair) is legal JSON, and none of ours.
+        let raw = |name: &RawValue| {
+            let name = Value::Json(name.get()).text();
+            name.map_or(Name::Other, |name| Name::of(&name))
+        };
+        while let Some(name) = match self.raw {
             false => map.next_key_seed(NameSeed)?,
             true => map.next_key::<&RawValue>()?.map(raw),
         } {
-            let value = map.next_value::<&RawValue>()?.get();
-            if let Some(slot) = members.slot(name) {
-                *slot = match slot {
-                    Member::Absent => Member::Once(value),
-                    Member::Once(_) | Member::Repeated => Member::Repeated,
-                };
+            match (name, self.raw) {
+                (Name::Jsonrpc, false) => members.jsonrpc.put(Value::Text(map.next_value()?)),
+                (Name::Method, false) => members.method.put(Value::Text(map.next_value()?)),
+                (Name::Other, _) => drop(map.next_value::<IgnoredAny>()?),
+                _ => {
+                    let json = map.next_value::<&RawValue>()?.get();
+                    match name {
+                        Name::Jsonrpc => members.jsonrpc.put(Value::Json(json)),
+                        Name::Method => members.method.put(Value::Json(json)),
+                        Name::Params => members.params.put(json),
+                        Name::Id | Name::Other => members.id.put(json),
+                    }
+                }
             }
         }
         Ok(members)

@@ -23,5 +23,7 @@ fn list(call: &Call<'_>) -> Result<Vec<Entry>, RpcError> {
         params: method.params,
         help: method.help,
     };
-    Ok(call.context.table.iter().map(entry).collect())
+    let mut entries: Vec<_> = call.context.table.iter().map(entry).collect();
+    entries.sort_unstable_by_key(|entry| entry.name);
+    Ok(entries)
 }
