@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod client;
+mod drive;
 pub mod error;
 pub mod limits;
 pub mod penalties;

@@ -11,10 +11,11 @@ use std::{io, thread};
 use tracing::{info, warn};
 
 use crate::address::Address;
+use crate::drive::{Stop, StopFlag};
 use crate::limits::{BACKLOG, LISTENERS_MAX, Limits, REACTORS_MAX};
 use crate::penalties::Penalties;
 use crate::protocol::{FramingKind, HandshakeRules};
-use crate::reactor::{Common, Inbox, Reactor, Stop, StopFlag};
+use crate::reactor::{Common, Inbox, Reactor};
 use crate::service::Service;
 use crate::session::Rules;
 use crate::stats::Stats;

@@ -2,17 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use tracing::{debug, warn};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use tracing::debug;
 
 use super::Reactor;
-use super::driver::Driver;
-use super::listener::Accepted;
-use super::token::Key;
-use super::transport::Transport;
+use super::token::{Key, Source};
+use crate::drive::{Driver, Transport};
 use crate::error::CloseReason;
 use crate::protocol::HandshakeRules;
 use crate::service::Service;
@@ -20,7 +20,7 @@ use crate::session::Session;
 
 impl<S: Service> Reactor<S> {
     pub(super) fn accept(&mut self) {
-        for n in 0..self.listeners.len() {
+        for n in 0..self.door.len() {
             for _ in 0..self.kit.rules.limits.turn_accepts {
                 if !self.accept_one(n) {
                     break;
@@ -33,52 +33,20 @@ impl<S: Service> Reactor<S> {
 
     /// Lets one connection in, if one waits and there is room; whether to try another.
     pub(super) fn accept_one(&mut self, n: usize) -> bool {
-        let listener = &mut self.listeners[n];
-        if !listener.is_ready() {
-            return false;
-        }
         let rules = Arc::clone(&self.kit.rules);
-        let (stats, max) = (&rules.stats, rules.limits.connections_max);
-        let one_more = |open: usize| (open < max).then_some(open + 1);
-        if stats.open.fetch_update(Relaxed, Relaxed, one_more).is_err() {
-            self.rest(n, &stats.rests_full, "max-connections");
+        let now = self.kit.now;
+        let Some((transport, peer)) = self.door.let_in(n, &rules, now) else {
             return false;
-        }
-        let refused = match listener.accept() {
-            Accepted::One(transport, peer) => {
-                stats.accepted.fetch_add(1, Relaxed);
-                match self.admit(transport, peer) {
-                    Ok(()) => return true,
-                    Err(error) => {
-                        stats.closed(CloseReason::Reset);
-                        debug!(%error, reason = %CloseReason::Reset, "closed");
-                        Some("sockets that can be watched")
-                    }
-                }
-            }
-            Accepted::NoneWaits => None,
-            Accepted::Exhausted => Some("descriptors or memory"),
-            Accepted::Broken(error) => {
-                debug!(%error, "a listener failed and is retried");
-                Some("listeners that accept")
-            }
         };
-        stats.open.fetch_sub(1, Relaxed);
-        match refused {
-            Some(limit) => self.rest(n, &stats.rests_exhausted, limit),
-            None => self.warned = false,
+        let admitted = self.admit(transport, peer);
+        if let Err(error) = &admitted {
+            debug!(%error, reason = %CloseReason::Reset, "closed");
+            rules.stats.closed(CloseReason::Reset);
+            rules.stats.open.fetch_sub(1, Relaxed);
+            self.door
+                .rest_for("sockets that can be watched", n, &rules, now);
         }
-        false
-    }
-
-    /// Has a listener rest for want of something; counted each time, and logged once.
-    fn rest(&mut self, n: usize, rests: &AtomicU64, limit: &str) {
-        if self.listeners[n].rest(self.kit.now) {
-            rests.fetch_add(1, Relaxed);
-        }
-        if !std::mem::replace(&mut self.warned, true) {
-            warn!(limit, "nobody can be let in for now");
-        }
+        admitted.is_ok()
     }
 
     /// Gives a new connection its slot and our first words.
@@ -90,20 +58,14 @@ impl<S: Service> Reactor<S> {
         }
         let slot = self.drivers.vacant_key();
         let id = self.common.ids.fetch_add(1, Relaxed);
-        let (mut lent, rest) = self.kit.lend();
-        let session = Session::open(id, address, &mut lent);
+        let generation = id as u32;
+        let token = Token::from(Source::Connection(Key { slot, generation }));
+        let socket = transport.as_fd().as_raw_fd();
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&socket), token, Interest::READABLE)?;
+        let session = Session::open(id, address, &mut self.kit.lend().0);
         let held = session.held();
-        let key = Key {
-            slot,
-            generation: id as u32,
-        };
-        match Driver::new(transport, key, rest.registry, session) {
-            Ok(driver) => self.drivers.insert(driver),
-            Err(error) => {
-                self.kit.out.clear();
-                return Err(error);
-            }
-        };
+        self.drivers.insert(Driver::new(transport, session));
         // Counted only: nobody else is driven while our first words lie in the scratch.
         rules.stats.buffer_bytes.fetch_add(held, Relaxed);
         debug!(id, peer = address.map(tracing::field::display), "accepted");

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tracing::warn;
 
 use super::workers::Completion;
-use super::{Reactor, enqueue, tenant};
+use super::{Reactor, enqueue, name_of, tenant};
 use crate::service::Service;
 
 impl<S: Service> Reactor<S> {
@@ -14,7 +14,7 @@ impl<S: Service> Reactor<S> {
         if self.kit.jobs.taken.is_empty() {
             return;
         }
-        let Some(key) = self.drivers.get(slot).map(|driver| driver.key(slot)) else {
+        let Some(key) = self.drivers.get(slot).map(|driver| name_of(driver, slot)) else {
             return;
         };
         for job in self.kit.jobs.taken.drain(..) {

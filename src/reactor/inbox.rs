@@ -1,7 +1,7 @@
-//! What other threads have for a reactor: finished jobs, and the order to stop.
+//! What other threads have for a reactor: finished jobs, and that there is an order to follow.
 
 use std::mem;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::Waker;
@@ -62,52 +62,5 @@ impl Inbox {
         // It fails only where the kernel has no memory for eight bytes, and then nothing is lost:
         // what was put in is taken out at the next wake-up.
         let _ = self.waker.wake();
-    }
-}
-
-/// The order to stop, shared by all reactors of a server, and what following it has cost.
-#[derive(Debug, Default)]
-pub struct StopFlag {
-    order: AtomicU8,
-    cut: AtomicUsize,
-}
-
-/// How a server is to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
-    /// It serves.
-    No,
-    /// It answers what has arrived and then leaves.
-    Drain,
-    /// It leaves at once.
-    Abort,
-}
-
-impl StopFlag {
-    /// The order in force.
-    #[must_use]
-    #[inline]
-    pub fn order(&self) -> Stop {
-        match self.order.load(Ordering::Acquire) {
-            0 => Stop::No,
-            1 => Stop::Drain,
-            _ => Stop::Abort,
-        }
-    }
-
-    /// Gives an order; a weaker one than that in force changes nothing.
-    pub fn give(&self, order: Stop) {
-        self.order.fetch_max(order as u8, Ordering::Release);
-    }
-
-    /// Counts a connection that was cut off while something was under way.
-    pub fn count_cut(&self) {
-        self.cut.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many were.
-    #[must_use]
-    pub fn cut(&self) -> usize {
-        self.cut.load(Ordering::Relaxed)
     }
 }

@@ -13,49 +13,39 @@
 
 mod admission;
 mod deferred;
-mod driver;
 mod inbox;
-mod kit;
-mod listener;
 mod lists;
-mod readiness;
 mod stopping;
 mod timers;
 mod token;
-mod transport;
 mod workers;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
-use tracing::debug;
 
+use crate::drive::{Door, Driver, Kit, Ran, Readiness, Socket, StopFlag};
 use crate::error::CloseReason;
-use crate::limits::{CONNECTION_BYTES_MAX, JOBS_QUEUED_MAX, TURN_EVENTS};
-use crate::protocol::Pool;
+use crate::limits::{CONNECTION_BYTES_MAX, TURN_EVENTS};
+use crate::service::Service;
 use crate::service::rpc::Rpc;
-use crate::service::{Jobs, Service};
 use crate::session::{Lent, Rules, Session};
-use driver::{Driver, Ran};
-pub use inbox::{Inbox, Stop, StopFlag};
-use kit::{Kit, Moved};
-use listener::Listener;
-pub use listener::Socket;
+pub use inbox::Inbox;
 use lists::Lists;
-use readiness::Readiness;
 use timers::Wheel;
 use token::{Key, Source};
 use workers::Workers;
 
-/// The slab keeps its free list in what the entry leaves unused, as an `Option` would. In debug
-/// builds mio adds a field of its own to each socket.
-const _: () =
-    assert!(cfg!(debug_assertions) || size_of::<Option<Driver<Rpc>>>() <= CONNECTION_BYTES_MAX);
+/// The slab keeps its free list in what the entry leaves unused, as an `Option` would.
+const _: () = assert!(size_of::<Option<Driver<Rpc>>>() <= CONNECTION_BYTES_MAX);
 
 /// What the reactors of one server share, beside the rules.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +62,7 @@ pub struct Reactor<S: Service> {
     drivers: Slab<Driver<S>>,
     kit: Kit<S>,
     common: Common,
-    listeners: Vec<Listener>,
+    door: Door,
     /// Slots of connections with something left over, each once.
     ready: VecDeque<usize>,
     wheel: Wheel,
@@ -85,8 +75,6 @@ pub struct Reactor<S: Service> {
     /// Those that wait for a place among the workers, the longest first.
     crowd: Lists,
     closed: Vec<(usize, CloseReason)>,
-    /// Whether a warning that nobody can be let in is out.
-    warned: bool,
     drain_deadline: Option<Instant>,
 }
 
@@ -105,44 +93,28 @@ impl<S: Service> Reactor<S> {
         let registry = poll.registry();
         let waker = Waker::new(registry, Source::Waker.into())?;
         let inbox = Arc::new(Inbox::new(waker, Arc::clone(&rules.stats)));
-        let mut listeners = Vec::new();
-        for (n, mut socket) in sockets.into_iter().enumerate() {
+        let door = Door::new(sockets);
+        for (n, socket) in door.sockets().enumerate() {
             let token = Token::from(Source::Listener(n));
-            registry.register(socket.source(), token, Interest::READABLE)?;
-            listeners.push(Listener::new(socket));
+            let socket = socket.as_fd().as_raw_fd();
+            registry.register(&mut SourceFd(&socket), token, Interest::READABLE)?;
         }
-        let now = Instant::now();
         let workers = Workers::new(rules.limits.workers, Arc::clone(&inbox));
-        let kit = Kit {
-            service,
-            read_buffer: vec![0; rules.limits.turn_bytes],
-            rules,
-            out: Vec::new(),
-            pool: Pool::default(),
-            jobs: Jobs {
-                taken: Vec::new(),
-                room: JOBS_QUEUED_MAX,
-            },
-            entropy: random_bytes,
-            registry: registry.try_clone()?,
-            moved: Moved::default(),
-            now,
-        };
+        let kit = Kit::new(service, rules);
         Ok(Self {
             poll,
             drivers: Slab::new(),
             kit,
             common,
-            listeners,
+            door,
             ready: VecDeque::new(),
-            wheel: Wheel::new(now),
+            wheel: Wheel::new(Instant::now()),
             strangers: Lists::new(1),
             inbox,
             woken: false,
             workers,
             crowd: Lists::new(1),
             closed: Vec::new(),
-            warned: false,
             drain_deadline: None,
         })
     }
@@ -172,17 +144,22 @@ impl<S: Service> Reactor<S> {
         self.wake_the_crowd();
         self.reap();
         self.accept();
-        self.count();
+        self.kit.count();
         Ok(self.goes_on())
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = if !self.ready.is_empty() || self.listeners.iter().any(Listener::is_ready) {
+        let timeout = if !self.ready.is_empty() || self.door.is_ready() {
             Some(Duration::ZERO)
         } else {
-            let rests = self.listeners.iter().filter_map(Listener::rests_until);
-            let deadlines = rests.chain(self.wheel.next()).chain(self.drain_deadline);
+            let deadlines = [
+                self.door.rests_until(),
+                self.wheel.next(),
+                self.drain_deadline,
+            ];
             deadlines
+                .into_iter()
+                .flatten()
                 .min()
                 .map(|next| next.saturating_duration_since(Instant::now()))
         };
@@ -200,14 +177,10 @@ impl<S: Service> Reactor<S> {
         for event in events {
             match Source::from(event.token()) {
                 Source::Waker => self.woken = true,
-                Source::Listener(n) => {
-                    if let Some(listener) = self.listeners.get_mut(n) {
-                        listener.note();
-                    }
-                }
+                Source::Listener(n) => self.door.note(n),
                 Source::Connection(key) => {
                     if let Some(driver) = tenant(&mut self.drivers, key) {
-                        driver.note(Readiness::of(event));
+                        driver.note(readiness(event));
                         enqueue(&mut self.ready, driver, key.slot);
                     }
                 }
@@ -242,7 +215,10 @@ impl<S: Service> Reactor<S> {
         let stranger = driver.session.is_stranger();
         let (mut lent, mut rest) = self.kit.lend();
         first(&mut driver.session, &mut lent);
-        let ran = driver.run(slot, &mut lent, &mut rest);
+        let mut ran = driver.run(&mut lent, &mut rest);
+        if driver.is_blocked() && !driver.watches_writes {
+            ran = watch_writes(&self.poll, driver, slot).unwrap_or(ran);
+        }
         match ran {
             Ran::Waits => {}
             Ran::LeftOver => enqueue(&mut self.ready, driver, slot),
@@ -298,7 +274,7 @@ impl<S: Service> Reactor<S> {
     /// Ends a connection for all that it holds, its jobs that have not begun included.
     fn free(&mut self, slot: usize) {
         self.drive(slot, |session, _| session.end(CloseReason::BufferMemory));
-        let (jobs, bytes) = self.workers.forget(self.drivers[slot].key(slot));
+        let (jobs, bytes) = self.workers.forget(name_of(&self.drivers[slot], slot));
         self.kit.jobs.room += jobs;
         let stats = &self.kit.rules.stats;
         stats.buffer_bytes.fetch_sub(bytes, Relaxed);
@@ -312,14 +288,7 @@ impl<S: Service> Reactor<S> {
         for slot in due {
             self.drive(slot, |session, lent| session.on_deadline(lent));
         }
-        for listener in &mut self.listeners {
-            if listener
-                .rests_until()
-                .is_some_and(|until| until <= self.kit.now)
-            {
-                listener.resume();
-            }
-        }
+        self.door.resume_due(self.kit.now);
         if self
             .drain_deadline
             .is_some_and(|deadline| deadline <= self.kit.now)
@@ -343,38 +312,16 @@ impl<S: Service> Reactor<S> {
             stats.closed(reason);
             self.wheel.cancel(slot);
             self.crowd.remove(slot);
-            let peer = driver.session.peer();
-            debug!(
-                id = peer.id,
-                peer = peer.address.map(tracing::field::display),
-                %reason,
-                bytes_in = driver.bytes_in,
-                bytes_out = driver.bytes_out,
-                "closed"
-            );
+            driver.log_close(reason);
         }
-        self.listeners.iter_mut().for_each(Listener::resume);
-    }
-
-    fn count(&mut self) {
-        let moved = std::mem::take(&mut self.kit.moved);
-        let stats = &self.kit.rules.stats;
-        if moved.bytes_in > 0 {
-            stats.bytes_in.fetch_add(moved.bytes_in, Relaxed);
-        }
-        if moved.messages > 0 {
-            stats.messages.fetch_add(moved.messages, Relaxed);
-        }
-        if moved.bytes_out > 0 {
-            stats.bytes_out.fetch_add(moved.bytes_out, Relaxed);
-        }
+        self.door.resume();
     }
 }
 
 fn tenant<S: Service>(drivers: &mut Slab<Driver<S>>, key: Key) -> Option<&mut Driver<S>> {
     drivers
         .get_mut(key.slot)
-        .filter(|driver| driver.key(key.slot) == key)
+        .filter(|driver| name_of(driver, key.slot) == key)
 }
 
 fn enqueue<S: Service>(ready: &mut VecDeque<usize>, driver: &mut Driver<S>, slot: usize) {
@@ -383,10 +330,47 @@ fn enqueue<S: Service>(ready: &mut VecDeque<usize>, driver: &mut Driver<S>, slot
     }
 }
 
-/// Random bytes from the kernel.
-///
-/// # Panics
-/// If it gives none, which a started system always does.
-fn random_bytes(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the kernel gives random bytes");
+/// The name by which kernel and workers know the connection in `slot`.
+#[inline]
+fn name_of<S: Service>(driver: &Driver<S>, slot: usize) -> Key {
+    Key {
+        slot,
+        generation: driver.session.peer().id as u32,
+    }
+}
+
+/// Registers for writability, with the first write that was not taken. What is left of the
+/// connection if that fails.
+fn watch_writes<S: Service>(poll: &Poll, driver: &mut Driver<S>, slot: usize) -> Option<Ran> {
+    let token = Token::from(Source::Connection(name_of(driver, slot)));
+    let socket = driver.transport().as_fd().as_raw_fd();
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    let watched = poll
+        .registry()
+        .reregister(&mut SourceFd(&socket), token, interest);
+    match watched {
+        Ok(()) => {
+            driver.watches_writes = true;
+            None
+        }
+        Err(error) => Some(driver.fail(&error)),
+    }
+}
+
+/// The edges of one event. An error shows in the next read or write, so it counts as both.
+fn readiness(event: &Event) -> Readiness {
+    let mut readiness = Readiness::default();
+    if event.is_readable() || event.is_read_closed() || event.is_error() {
+        readiness.insert(Readiness::READABLE);
+    }
+    if event.is_writable() || event.is_write_closed() || event.is_error() {
+        readiness.insert(Readiness::WRITABLE);
+    }
+    if event.is_read_closed() || event.is_error() {
+        readiness.insert(Readiness::READ_CLOSED);
+    }
+    if event.is_error() {
+        readiness.insert(Readiness::BROKEN);
+    }
+    readiness
 }

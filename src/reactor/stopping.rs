@@ -1,7 +1,7 @@
 //! Step 9 of a turn: how a reactor comes to its end.
 
-use super::listener::Listener;
-use super::{Reactor, Stop, enqueue};
+use super::{Reactor, enqueue};
+use crate::drive::Stop;
 use crate::error::CloseReason;
 use crate::service::Service;
 
@@ -22,12 +22,11 @@ impl<S: Service> Reactor<S> {
     /// has everybody read up to what has arrived by now.
     fn begin_drain(&mut self) {
         self.drain_deadline = Some(self.kit.now + self.kit.rules.limits.drain_timeout);
-        self.listeners.iter_mut().for_each(Listener::resume);
-        for n in 0..self.listeners.len() {
-            self.listeners[n].note();
+        self.door.last_call();
+        for n in 0..self.door.len() {
             while self.accept_one(n) {}
         }
-        self.listeners.clear();
+        self.door.close();
         for (slot, driver) in &mut self.drivers {
             driver.begin_last_read();
             enqueue(&mut self.ready, driver, slot);
@@ -39,7 +38,7 @@ impl<S: Service> Reactor<S> {
         let slots: Vec<usize> = self.drivers.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             if self.drivers[slot].is_busy(&self.kit.out) {
-                self.common.stop.count_cut();
+                self.common.stop.count_cut(1);
             }
             self.drive(slot, |session, _| session.end(CloseReason::Aborted));
         }

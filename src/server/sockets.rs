@@ -11,7 +11,7 @@ use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 use super::{BindError, Config};
 use crate::address::Address;
-use crate::reactor::Socket;
+use crate::drive::Socket;
 
 /// What was bound, and what must be tidied up for it at the end.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ fn bind_tcp(wanted: SocketAddr, config: &Config) -> io::Result<(SocketAddr, Vec<
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
     let sockets = listeners.into_iter().map(|listener| {
         listener.listen(backlog)?;
-        Ok(TcpListener::from(listener).into())
+        Ok(Socket::Tcp(TcpListener::from(listener)))
     });
     Ok((bound, sockets.collect::<io::Result<_>>()?))
 }
@@ -115,7 +115,7 @@ fn bind_unix(path: &Path, config: &Config) -> io::Result<(SocketFile, Vec<Socket
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
     let listener = UnixListener::from(socket);
-    let clones = (0..config.reactors).map(|_| Ok(listener.try_clone()?.into()));
+    let clones = (0..config.reactors).map(|_| Ok(Socket::Unix(listener.try_clone()?)));
     Ok((file, clones.collect::<io::Result<_>>()?))
 }
 

@@ -1,16 +1,15 @@
-//! What a reactor has once, and lends to each of its drivers for a run.
+//! What a thread that drives sessions has once, and lends to each of its drivers for a run.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use mio::Registry;
-
-use crate::limits::SCRATCH_BYTES_KEPT;
+use crate::limits::{JOBS_QUEUED_MAX, SCRATCH_BYTES_KEPT};
 use crate::protocol::Pool;
 use crate::service::{Jobs, Service};
 use crate::session::{Budget, Lent, Rules};
 
-/// What a reactor has once and lends to each of its drivers for a run.
+/// What a thread has once and lends to each of its drivers for a run.
 pub struct Kit<S> {
     /// The service.
     pub service: S,
@@ -26,15 +25,13 @@ pub struct Kit<S> {
     pub jobs: Jobs,
     /// Random bytes.
     pub entropy: fn(&mut [u8]),
-    /// For sockets that turn out to need the edge of writability.
-    pub registry: Registry,
-    /// What this turn has moved; added to the server's counters at its end.
+    /// What was moved and is not counted yet.
     pub moved: Moved,
     /// This turn's time.
     pub now: Instant,
 }
 
-/// What was moved, by a turn or over a connection's life.
+/// What was moved since it was last counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moved {
     /// Bytes read.
@@ -46,6 +43,25 @@ pub struct Moved {
 }
 
 impl<S: Service> Kit<S> {
+    /// A kit with a turn's read buffer.
+    #[must_use]
+    pub fn new(service: S, rules: Arc<Rules>) -> Self {
+        Self {
+            service,
+            read_buffer: vec![0; rules.limits.turn_bytes],
+            rules,
+            out: Vec::new(),
+            pool: Pool::default(),
+            jobs: Jobs {
+                taken: Vec::new(),
+                room: JOBS_QUEUED_MAX,
+            },
+            entropy: random_bytes,
+            moved: Moved::default(),
+            now: Instant::now(),
+        }
+    }
+
     /// What a session is lent, beside what only a driver needs.
     pub fn lend(&mut self) -> (Lent<'_, S>, Rest<'_>) {
         let lent = Lent {
@@ -60,10 +76,25 @@ impl<S: Service> Kit<S> {
         };
         let rest = Rest {
             read_buffer: &mut self.read_buffer,
-            registry: &self.registry,
             moved: &mut self.moved,
         };
         (lent, rest)
+    }
+
+    /// Adds what was moved since the last call to the server's counters; whether anything was.
+    pub fn count(&mut self) -> bool {
+        let moved = std::mem::take(&mut self.moved);
+        let stats = &self.rules.stats;
+        if moved.bytes_in > 0 {
+            stats.bytes_in.fetch_add(moved.bytes_in, Relaxed);
+        }
+        if moved.messages > 0 {
+            stats.messages.fetch_add(moved.messages, Relaxed);
+        }
+        if moved.bytes_out > 0 {
+            stats.bytes_out.fetch_add(moved.bytes_out, Relaxed);
+        }
+        moved.bytes_in + moved.messages + moved.bytes_out > 0
     }
 
     /// Gives the scratch's memory back where an answer has made it large.
@@ -75,13 +106,19 @@ impl<S: Service> Kit<S> {
     }
 }
 
+/// Random bytes from the kernel.
+///
+/// # Panics
+/// If it gives none, which a started system always does.
+fn random_bytes(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the kernel gives random bytes");
+}
+
 /// The part of a [`Kit`] that only a driver needs.
 #[derive(Debug)]
 pub struct Rest<'a> {
     /// Reads go into this.
     pub read_buffer: &'a mut Vec<u8>,
-    /// For sockets that are new, or turn out to need the edge of writability.
-    pub registry: &'a Registry,
-    /// What this turn has moved.
+    /// What was moved and is not counted yet.
     pub moved: &'a mut Moved,
 }

@@ -8,18 +8,19 @@
 //! ```
 //! Full is not broken: a listener that cannot accept rests and leaves the backlog to the kernel.
 
-use std::net::SocketAddr;
+use std::mem;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Instant;
-use std::{io, mem};
 
-use mio::event::Source;
-use mio::net::{TcpListener, UnixListener};
 use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
 
 use super::transport::Transport;
 use crate::limits::ACCEPT_REST;
 
-/// A bound and listening socket.
+/// A bound and listening socket that does not block.
 #[derive(Debug)]
 pub enum Socket {
     /// For IPv4 or IPv6.
@@ -28,37 +29,29 @@ pub enum Socket {
     Unix(UnixListener),
 }
 
-/// Of a socket that does not block.
-impl From<std::net::TcpListener> for Socket {
-    fn from(listener: std::net::TcpListener) -> Self {
-        Self::Tcp(TcpListener::from_std(listener))
-    }
-}
-
-/// Of a socket that does not block.
-impl From<std::os::unix::net::UnixListener> for Socket {
-    fn from(listener: std::os::unix::net::UnixListener) -> Self {
-        Self::Unix(UnixListener::from_std(listener))
-    }
-}
-
 impl Socket {
-    /// As mio registers it.
-    pub fn source(&mut self) -> &mut dyn Source {
+    /// The new socket does not block either, without a system call of its own for that.
+    fn accept(&self) -> rustix::io::Result<(Transport, Option<SocketAddr>)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match self {
-            Self::Tcp(listener) => listener,
-            Self::Unix(listener) => listener,
+            Self::Tcp(listener) => {
+                let (socket, peer) = acceptfrom_with(listener, flags)?;
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                Ok((Transport::Tcp(socket.into()), peer))
+            }
+            Self::Unix(listener) => {
+                let socket = accept_with(listener, flags)?;
+                Ok((Transport::Unix(socket.into()), None))
+            }
         }
     }
+}
 
-    fn accept(&self) -> io::Result<(Transport, Option<SocketAddr>)> {
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(listener) => listener
-                .accept()
-                .map(|(stream, peer)| (Transport::Tcp(stream), Some(peer))),
-            Self::Unix(listener) => listener
-                .accept()
-                .map(|(stream, _)| (Transport::Unix(stream), None)),
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }
@@ -73,7 +66,7 @@ pub enum Accepted {
     /// The system has no descriptor or memory for one.
     Exhausted,
     /// The socket is of no use any more.
-    Broken(io::Error),
+    Broken(Errno),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +84,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Of a registered socket. There may be connections from before.
+    /// There may be connections from before.
     #[must_use]
     pub fn new(socket: Socket) -> Self {
         Self {
@@ -100,7 +93,13 @@ impl Listener {
         }
     }
 
-    /// An edge: somebody waits.
+    /// The socket it accepts from.
+    #[must_use]
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Somebody may wait.
     pub fn note(&mut self) {
         if self.state == State::Waiting {
             self.state = State::Ready;
@@ -142,29 +141,27 @@ impl Listener {
                 Ok((transport, peer)) => return Accepted::One(transport, peer),
                 Err(error) => error,
             };
-            match Errno::from_io_error(&error) {
-                Some(Errno::AGAIN) => {
+            match error {
+                Errno::AGAIN => {
                     self.state = State::Waiting;
                     return Accepted::NoneWaits;
                 }
-                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
                     return Accepted::Exhausted;
                 }
                 // accept(2): errors of the new connection's network are passed on by Linux.
-                Some(
-                    Errno::INTR
-                    | Errno::CONNABORTED
-                    | Errno::CONNRESET
-                    | Errno::PERM
-                    | Errno::PROTO
-                    | Errno::NETDOWN
-                    | Errno::NETUNREACH
-                    | Errno::HOSTDOWN
-                    | Errno::HOSTUNREACH
-                    | Errno::NOPROTOOPT
-                    | Errno::OPNOTSUPP
-                    | Errno::TIMEDOUT,
-                ) => {}
+                Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::TIMEDOUT => {}
                 _ => return Accepted::Broken(error),
             }
         }

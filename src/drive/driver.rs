@@ -1,15 +1,15 @@
 //! One client's socket and session: moves bytes between them. The only read and write calls.
 
+use std::borrow::Borrow;
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use mio::{Interest, Registry, Token};
-use tracing::trace;
+use tracing::{debug, trace};
 
 use super::kit::Rest;
 use super::readiness::Readiness;
-use super::token::{Key, Source};
 use super::transport::Transport;
 use crate::error::CloseReason;
 use crate::limits::{PEEK_BYTES, SEND_SLICES_MAX};
@@ -20,46 +20,38 @@ use crate::session::{Lent, Session};
 /// How a run left its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// There is more to do that nobody will say again: it joins the ready queue.
+    /// There is more to do that nobody will say again: it is to run again without a wait.
     LeftOver,
-    /// It waits for an edge, a deadline, a completion.
+    /// It waits for its socket, a deadline, a completion.
     Waits,
     /// Its socket can be closed.
     Closed(CloseReason),
 }
 
-/// A slab entry: one client.
-pub struct Driver<S: Service> {
+/// One client. `T` is how its socket is held: by itself, or shared with a thread that may shut it
+/// down.
+pub struct Driver<S: Service, T = Transport> {
     /// The conversation.
     pub session: Session<S>,
-    transport: Transport,
+    /// The socket. It is closed with the driver.
+    transport: T,
     /// Bytes read over the connection's life.
     pub bytes_in: u64,
     /// Bytes written over the connection's life.
     pub bytes_out: u64,
     readiness: Readiness,
-    /// Registered for writability, which most sockets never need.
-    watches_writes: bool,
-    /// In the ready queue.
+    /// The poller's: registered for writability, which most sockets never need.
+    pub watches_writes: bool,
+    /// The poller's: in the ready queue.
     pub queued: bool,
     /// The server is stopping: one more than the bytes that had arrived by then and are not read.
     last_read: Option<NonZeroU32>,
 }
 
-impl<S: Service> Driver<S> {
+impl<S: Service, T: Borrow<Transport>> Driver<S, T> {
     /// A driver of a socket that was just accepted. Such a socket takes a first write.
-    ///
-    /// # Errors
-    /// If the kernel cannot watch the socket.
-    pub fn new(
-        mut transport: Transport,
-        key: Key,
-        registry: &Registry,
-        session: Session<S>,
-    ) -> io::Result<Self> {
-        let token = Token::from(Source::Connection(key));
-        registry.register(transport.source(), token, Interest::READABLE)?;
-        Ok(Self {
+    pub fn new(transport: T, session: Session<S>) -> Self {
+        Self {
             session,
             transport,
             bytes_in: 0,
@@ -68,7 +60,14 @@ impl<S: Service> Driver<S> {
             watches_writes: false,
             queued: false,
             last_read: None,
-        })
+        }
+    }
+
+    /// The socket.
+    #[must_use]
+    #[inline]
+    pub fn transport(&self) -> &Transport {
+        self.transport.borrow()
     }
 
     /// Remembers edges.
@@ -80,7 +79,7 @@ impl<S: Service> Driver<S> {
     /// Whether something is under way with the client, be it a request that nobody has read.
     #[must_use]
     pub fn is_busy(&self, out: &[u8]) -> bool {
-        let unread = || rustix::io::ioctl_fionread(&self.transport).unwrap_or(0) > 0;
+        let unread = || rustix::io::ioctl_fionread(self.transport()).unwrap_or(0) > 0;
         let serves = matches!(self.session.connection().phase(), Phase::Commands);
         self.session.is_busy(out) || serves && unread()
     }
@@ -88,24 +87,30 @@ impl<S: Service> Driver<S> {
     /// The server is stopping: from now on only what has arrived already is of use.
     pub fn begin_last_read(&mut self) {
         // A socket that fails this fails its next read, which reports it.
-        let arrived = rustix::io::ioctl_fionread(&self.transport).unwrap_or(0);
+        let arrived = rustix::io::ioctl_fionread(self.transport()).unwrap_or(0);
         let arrived = u32::try_from(arrived).unwrap_or(u32::MAX);
         self.last_read = Some(NonZeroU32::MIN.saturating_add(arrived));
         self.note(Readiness::READABLE);
     }
 
-    /// The name by which kernel and workers know the connection in `slot`.
+    /// Whether the socket did not take a write, so that somebody must say when it takes one again.
     #[must_use]
     #[inline]
-    pub fn key(&self, slot: usize) -> Key {
-        Key {
-            slot,
-            generation: self.session.peer().id as u32,
+    pub fn is_blocked(&self) -> bool {
+        !self.readiness.contains(Readiness::WRITABLE)
+    }
+
+    /// Whether a read would be of use now.
+    #[must_use]
+    pub fn wants_read(&self, lent: &Lent<'_, S>) -> bool {
+        match self.session.connection().phase() {
+            Phase::Lingering(_) => true,
+            _ => self.session.wants_read(lent.jobs),
         }
     }
 
     /// Serves, reads, writes, within one turn's budget.
-    pub fn run(&mut self, slot: usize, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) -> Ran {
+    pub fn run(&mut self, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) -> Ran {
         let messages = lent.budget.messages;
         let (bytes_in, bytes_out) = (self.bytes_in, self.bytes_out);
         let mid_message = self.session.is_long();
@@ -117,7 +122,7 @@ impl<S: Service> Driver<S> {
                 self.session.stop_input(lent);
             }
             let paused = !self.session.may_serve(lent.jobs);
-            self.write(slot, lent, rest);
+            self.write(lent, rest);
             // What costs no budget, a service that has room again, waits for the next turn.
             let readable = self.readiness.contains(Readiness::READABLE);
             let more = self.session.is_left_over(lent.jobs)
@@ -138,10 +143,10 @@ impl<S: Service> Driver<S> {
     /// Reads until `WouldBlock`, a short read, the budget, a pause, EOF or an error.
     fn read(&mut self, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) {
         while self.readiness.contains(Readiness::READABLE) && !lent.budget.is_spent() {
-            let lingers = matches!(self.session.connection().phase(), Phase::Lingering(_));
-            if !lingers && !self.session.wants_read(lent.jobs) {
+            if !self.wants_read(lent) {
                 return;
             }
+            let lingers = matches!(self.session.connection().phase(), Phase::Lingering(_));
             // Behind the last byte that is of use there may be an EOF, which is, too.
             let max = match self.last_read {
                 Some(left) if !lingers => lent.budget.bytes.min((left.get() as usize - 1).max(1)),
@@ -149,7 +154,7 @@ impl<S: Service> Driver<S> {
             };
             let bulk = self.session.is_bulk();
             let (result, asked, direct) = match self.session.long_space(max, lent.pool) {
-                Some(space) => (self.transport.read(space), space.len(), true),
+                Some(space) => (self.transport.borrow().read(space), space.len(), true),
                 None => {
                     let size = if bulk {
                         PEEK_BYTES
@@ -157,7 +162,7 @@ impl<S: Service> Driver<S> {
                         rest.read_buffer.len()
                     };
                     let space = &mut rest.read_buffer[..size.min(max)];
-                    (self.transport.read(space), space.len(), false)
+                    (self.transport.borrow().read(space), space.len(), false)
                 }
             };
             let n = match result {
@@ -204,7 +209,7 @@ impl<S: Service> Driver<S> {
         if self.readiness.contains(Readiness::BROKEN)
             && commands
             && !self.session.may_serve(lent.jobs)
-            && let Ok(Some(error)) = socket2::SockRef::from(&self.transport).take_error()
+            && let Ok(Some(error)) = socket2::SockRef::from(self.transport()).take_error()
         {
             self.broken(&error);
         }
@@ -216,7 +221,7 @@ impl<S: Service> Driver<S> {
     /// message, a request after a notification. The option does not stick. Only the middle of a
     /// long message needs none: there, full segments keep coming.
     fn acknowledge_now(&self) {
-        if let Transport::Tcp(stream) = &self.transport {
+        if let Transport::Tcp(stream) = self.transport() {
             // A socket that fails this fails its next read, which reports it.
             let _ = rustix::net::sockopt::set_tcp_quickack(stream, true);
         }
@@ -224,7 +229,7 @@ impl<S: Service> Driver<S> {
 
     /// Writes what is pending until `WouldBlock`, a short write or an error; what is left moves
     /// from the scratch to the queue.
-    fn write(&mut self, slot: usize, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) {
+    fn write(&mut self, lent: &mut Lent<'_, S>, rest: &mut Rest<'_>) {
         while self.readiness.contains(Readiness::WRITABLE)
             && self.session.connection().pending(lent.out) > 0
         {
@@ -232,7 +237,7 @@ impl<S: Service> Driver<S> {
             let used = self.session.connection().slices(lent.out, &mut slices);
             let slices = &slices[..used];
             let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-            match self.transport.write(slices) {
+            match self.transport().write(slices) {
                 Ok(n) => {
                     self.trace_io("write", n);
                     self.bytes_out += n as u64;
@@ -253,20 +258,13 @@ impl<S: Service> Driver<S> {
             }
         }
         self.session.keep(lent);
-        if !self.watches_writes && !self.readiness.contains(Readiness::WRITABLE) {
-            self.watch_writes(slot, rest.registry);
-        }
         self.session.settle(lent);
     }
 
-    /// Registers for writability, with the first write that was not taken.
-    fn watch_writes(&mut self, slot: usize, registry: &Registry) {
-        let token = Token::from(Source::Connection(self.key(slot)));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        match registry.reregister(self.transport.source(), token, interest) {
-            Ok(()) => self.watches_writes = true,
-            Err(error) => self.broken(&error),
-        }
+    /// Ends the conversation as the kernel refuses something that its socket needs.
+    pub fn fail(&mut self, error: &io::Error) -> Ran {
+        self.broken(error);
+        self.close(CloseReason::Reset)
     }
 
     fn broken(&mut self, error: &io::Error) {
@@ -280,7 +278,7 @@ impl<S: Service> Driver<S> {
         let connection = self.session.connection();
         if matches!(connection.phase(), Phase::Draining(_)) && connection.is_flushed() {
             let until = lent.now + lent.rules.limits.linger_timeout;
-            match self.transport.shutdown_write() {
+            match self.transport().shutdown(Shutdown::Write) {
                 Ok(()) => self.session.flushed(until),
                 Err(error) => self.broken(&error),
             }
@@ -304,9 +302,22 @@ impl<S: Service> Driver<S> {
     fn close(&self, reason: CloseReason) -> Ran {
         if !reason.flushes() {
             // A socket that fails this is reset already.
-            let _ = socket2::SockRef::from(&self.transport).set_linger(Some(Duration::ZERO));
+            let _ = socket2::SockRef::from(self.transport()).set_linger(Some(Duration::ZERO));
         }
         Ran::Closed(reason)
+    }
+
+    /// Logs the connection's end.
+    pub fn log_close(&self, reason: CloseReason) {
+        let peer = self.session.peer();
+        debug!(
+            id = peer.id,
+            peer = peer.address.map(tracing::field::display),
+            %reason,
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            "closed"
+        );
     }
 
     fn trace_io(&self, what: &'static str, bytes: usize) {
