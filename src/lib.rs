@@ -7,6 +7,7 @@ pub mod client;
 mod drive;
 pub mod error;
 pub mod limits;
+mod models;
 pub mod penalties;
 pub mod protocol;
 mod reactor;

@@ -84,7 +84,7 @@ pub const SEND_COPY_BYTES_MAX: usize = 64 * KIB;
 /// Pieces of a queue handed to the kernel in one write.
 pub const SEND_SLICES_MAX: usize = 16;
 
-/// Threads of a reactor for work that would block.
+/// Threads of a reactor for work that would block; of a pool, those that serve.
 pub const WORKERS: usize = 2;
 /// Answers that one connection may have deferred at once.
 pub const DEFERRED_PER_CONNECTION_MAX: usize = 64;
@@ -168,7 +168,7 @@ pub struct Limits {
     pub turn_messages: usize,
     /// Connections accepted from one listener in one turn.
     pub turn_accepts: usize,
-    /// Threads of a reactor for work that would block.
+    /// Threads of a reactor for work that would block; of a pool, those that serve.
     pub workers: usize,
 }
 

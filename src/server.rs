@@ -1,4 +1,4 @@
-//! A server: from a [`Config`] to bound sockets to running reactors, and to its end.
+//! A server: from a [`Config`] to bound sockets to running threads, and to its end.
 
 mod sockets;
 
@@ -11,8 +11,10 @@ use std::{io, thread};
 use tracing::{info, warn};
 
 use crate::address::Address;
-use crate::drive::{Stop, StopFlag};
+use crate::drive::{Socket, Stop, StopFlag};
 use crate::limits::{BACKLOG, LISTENERS_MAX, Limits, REACTORS_MAX};
+pub use crate::models::Model;
+use crate::models::{self, House};
 use crate::penalties::Penalties;
 use crate::protocol::{FramingKind, HandshakeRules};
 use crate::reactor::{Common, Inbox, Reactor};
@@ -32,7 +34,9 @@ pub struct Config {
     pub framing: FramingKind,
     /// Every bound.
     pub limits: Limits,
-    /// Threads that serve, each with an event loop of its own.
+    /// How it waits for its clients.
+    pub model: Model,
+    /// Threads that serve, each with an event loop of its own. For the model `reactor` alone.
     pub reactors: usize,
     /// The kernel's queue of connections that wait to be accepted.
     pub backlog: u32,
@@ -49,6 +53,7 @@ impl Config {
             handshake,
             framing: FramingKind::default(),
             limits: Limits::default(),
+            model: Model::default(),
             reactors: 1,
             backlog: BACKLOG,
             insecure: false,
@@ -85,17 +90,32 @@ impl std::error::Error for BindError {}
 
 /// A server whose sockets are bound: clients can connect, and are served once it runs.
 pub struct Server<S: Service> {
-    reactors: Vec<Reactor<S>>,
+    engine: Engine<S>,
     rules: Arc<Rules>,
     stop: StopHandle,
     bound: Bound,
 }
 
+/// What drives the sessions.
+enum Engine<S: Service> {
+    Reactors(Vec<Reactor<S>>),
+    Threads {
+        start: models::Start<S>,
+        house: Arc<House>,
+        sockets: Vec<Socket>,
+        service: S,
+    },
+}
+
 /// Stops a server from any thread.
 #[derive(Clone, Debug)]
-pub struct StopHandle {
-    flag: Arc<StopFlag>,
-    inboxes: Arc<[Arc<Inbox>]>,
+pub struct StopHandle(Whom);
+
+/// Whom an order to stop wakes.
+#[derive(Clone, Debug)]
+enum Whom {
+    Reactors(Arc<StopFlag>, Arc<[Arc<Inbox>]>),
+    Threads(Arc<House>),
 }
 
 impl StopHandle {
@@ -111,8 +131,20 @@ impl StopHandle {
     }
 
     fn give(&self, order: Stop) {
-        self.flag.give(order);
-        self.inboxes.iter().for_each(|inbox| inbox.wake());
+        match &self.0 {
+            Whom::Reactors(flag, inboxes) => {
+                flag.give(order);
+                inboxes.iter().for_each(|inbox| inbox.wake());
+            }
+            Whom::Threads(house) => house.give(order),
+        }
+    }
+
+    fn cut(&self) -> usize {
+        match &self.0 {
+            Whom::Reactors(flag, _) => flag.cut(),
+            Whom::Threads(house) => house.stop().cut(),
+        }
     }
 }
 
@@ -139,23 +171,14 @@ impl<S: Service> Server<S> {
             stats: Arc::default(),
             epoch: Instant::now(),
         });
-        let common = Common::default();
-        let mut reactors = Vec::new();
-        for sockets in bound.take_sockets() {
-            let (rules, common) = (Arc::clone(&rules), common.clone());
-            let reactor = Reactor::new(sockets, service.clone(), rules, common);
-            reactors.push(reactor.map_err(BindError::System)?);
+        let sockets = bound.take_sockets();
+        let (engine, stop) = match config.model.start() {
+            None => reactors(sockets, &service, &rules),
+            Some(start) => threads(start, sockets, service, &rules),
         }
-        let inboxes = reactors
-            .iter()
-            .map(|reactor| Arc::clone(reactor.inbox()))
-            .collect();
-        let stop = StopHandle {
-            flag: common.stop,
-            inboxes,
-        };
+        .map_err(BindError::System)?;
         Ok(Self {
-            reactors,
+            engine,
             rules,
             stop,
             bound,
@@ -186,39 +209,26 @@ impl<S: Service> Server<S> {
     /// If a reactor's poll fails for good, or the system refuses a thread.
     ///
     /// # Panics
-    /// If a reactor did.
+    /// If one of its threads did.
     pub fn run(self) -> io::Result<Outcome> {
         let Self {
-            reactors,
+            engine,
             rules,
             stop,
             bound,
         } = self;
-        let results: Vec<io::Result<()>> = thread::scope(|scope| {
-            let mut reactors = reactors.into_iter();
-            let first = reactors.next();
-            let others: Vec<_> = reactors
-                .enumerate()
-                .map(|(n, reactor)| {
-                    let stop = stop.clone();
-                    let name = format!("reactor-{}", n + 1);
-                    let run = move || run_for_all(stop, reactor);
-                    thread::Builder::new().name(name).spawn_scoped(scope, run)
-                })
-                .collect();
-            if others.iter().any(Result::is_err) {
-                stop.abort();
-            }
-            let first = first.map(|reactor| run_for_all(stop.clone(), reactor));
-            let others = others.into_iter().map(|thread| match thread?.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            first.into_iter().chain(others).collect()
-        });
+        let result = match engine {
+            Engine::Reactors(reactors) => run_reactors(reactors, &stop),
+            Engine::Threads {
+                start,
+                house,
+                sockets,
+                service,
+            } => models::run(start, &house, sockets, service),
+        };
         drop(bound);
-        results.into_iter().collect::<io::Result<()>>()?;
-        let cut = stop.flag.cut();
+        result?;
+        let cut = stop.cut();
         if cut > 0 {
             warn!(
                 cut,
@@ -229,6 +239,69 @@ impl<S: Service> Server<S> {
         }
         Ok(Outcome { cut })
     }
+}
+
+/// A reactor for each set of sockets, and who stops them.
+fn reactors<S: Service>(
+    sockets: Vec<Vec<Socket>>,
+    service: &S,
+    rules: &Arc<Rules>,
+) -> io::Result<(Engine<S>, StopHandle)> {
+    let common = Common::default();
+    let reactors = sockets.into_iter().map(|sockets| {
+        let (rules, common) = (Arc::clone(rules), common.clone());
+        Reactor::new(sockets, service.clone(), rules, common)
+    });
+    let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
+    let inboxes = reactors.iter().map(|reactor| Arc::clone(reactor.inbox()));
+    let stop = StopHandle(Whom::Reactors(common.stop, inboxes.collect()));
+    Ok((Engine::Reactors(reactors), stop))
+}
+
+/// What the threads of another model begin with, and who stops them.
+fn threads<S: Service>(
+    start: models::Start<S>,
+    sockets: Vec<Vec<Socket>>,
+    service: S,
+    rules: &Arc<Rules>,
+) -> io::Result<(Engine<S>, StopHandle)> {
+    let house = Arc::new(House::new(Arc::clone(rules))?);
+    let stop = StopHandle(Whom::Threads(Arc::clone(&house)));
+    let engine = Engine::Threads {
+        start,
+        house,
+        sockets: sockets.into_iter().flatten().collect(),
+        service,
+    };
+    Ok((engine, stop))
+}
+
+/// The first runs in this thread, each other in one of its own.
+fn run_reactors<S: Service>(reactors: Vec<Reactor<S>>, stop: &StopHandle) -> io::Result<()> {
+    thread::scope(|scope| {
+        let mut reactors = reactors.into_iter();
+        let first = reactors.next();
+        let others: Vec<_> = reactors
+            .enumerate()
+            .map(|(n, reactor)| {
+                let stop = stop.clone();
+                let name = format!("reactor-{}", n + 1);
+                let run = move || run_for_all(stop, reactor);
+                thread::Builder::new().name(name).spawn_scoped(scope, run)
+            })
+            .collect();
+        if others.iter().any(Result::is_err) {
+            stop.abort();
+        }
+        let first = first.map(|reactor| run_for_all(stop.clone(), reactor));
+        let others = others.into_iter().map(|thread| match thread?.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        // All are waited for before the first error is told.
+        let results: Vec<io::Result<()>> = first.into_iter().chain(others).collect();
+        results.into_iter().collect()
+    })
 }
 
 /// A server is its reactors together: when one has ended, for whatever reason, so do the others.
@@ -253,6 +326,12 @@ fn check(config: &Config) -> Result<(), BindError> {
     }
     if !(1..=REACTORS_MAX).contains(&config.reactors) {
         return refuse(format!("reactors must be from 1 to {REACTORS_MAX}"));
+    }
+    if config.reactors > 1 && config.model != Model::Reactor {
+        return refuse(format!(
+            "reactors ({}) are event loops, and the model {} has none: choose the model reactor",
+            config.reactors, config.model
+        ));
     }
     if let Err(why) = config.limits.check() {
         return refuse(why);

@@ -25,6 +25,18 @@ use util::{Ended, Serving, eventually, gateloop};
 
 const MIB: usize = 1024 * 1024;
 
+/// Every way to drive sessions. The pool has a thread for each client.
+const WAYS: [&[&str]; 6] = [
+    &[],
+    &["--reactors", "2"],
+    &["--model", "blocking"],
+    &["--model", "threads"],
+    &["--model", "pool", "--workers", "200"],
+    &["--model", "spin"],
+];
+/// Those that serve several clients at once.
+const SEVERAL: [&[&str]; 5] = [WAYS[0], WAYS[1], WAYS[3], WAYS[4], WAYS[5]];
+
 /// The service `echo` for everybody.
 fn serving(args: &[&str]) -> Serving {
     Serving::start(&[&["--handshake", "none", "--service", "echo"], args].concat())
@@ -137,8 +149,10 @@ fn an_interrupt_is_as_good() {
 }
 
 #[test]
-fn each_of_two_reactors_answers_what_had_arrived() {
-    stop_under_load(Signal::TERM, &["--reactors", "2"]);
+fn whoever_waits_in_another_way_answers_what_had_arrived() {
+    for way in &WAYS[1..] {
+        stop_under_load(Signal::TERM, way);
+    }
 }
 
 #[test]
@@ -152,8 +166,8 @@ fn small_budgets_leave_nothing_behind() {
 #[test]
 fn who_waits_in_the_backlog_is_let_in_and_answered() {
     const CLIENTS: usize = 200;
-    for reactors in ["1", "2"] {
-        let server = serving(&["--turn-accepts", "1", "--reactors", reactors]);
+    for way in WAYS {
+        let server = serving(&[&["--turn-accepts", "1"], way].concat());
         server.process.pause();
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
         for client in &mut clients {
@@ -171,25 +185,27 @@ fn who_waits_in_the_backlog_is_let_in_and_answered() {
 
 #[test]
 fn an_end_that_had_arrived_ends_the_last_line() {
-    let server = serving(&["--framing", "lines"]);
-    let mut connected = server.connect();
-    connected.send(b"asked before\n");
-    assert_eq!(connected.recv(13), b"asked before\n");
-    server.process.pause();
-    let mut clients = [connected, server.connect()];
-    for client in &mut clients {
-        client.send(b"a line\nand the last");
-        client.shutdown_write();
+    for way in WAYS {
+        let server = serving(&[&["--framing", "lines"], way].concat());
+        let mut connected = server.connect();
+        connected.send(b"asked before\n");
+        assert_eq!(connected.recv(13), b"asked before\n");
+        server.process.pause();
+        let mut clients = [connected, server.connect()];
+        for client in &mut clients {
+            client.send(b"a line\nand the last");
+            client.shutdown_write();
+        }
+        wait_until_arrived(&clients);
+        server.process.signal(Signal::TERM);
+        server.process.resume();
+        for client in &mut clients {
+            let answers = client.recv_to_end();
+            assert_eq!(String::from_utf8_lossy(&answers), "a line\nand the last\n");
+        }
+        drop(clients);
+        assert_nobody_was_cut(&server.process.wait());
     }
-    wait_until_arrived(&clients);
-    server.process.signal(Signal::TERM);
-    server.process.resume();
-    for client in &mut clients {
-        let answers = client.recv_to_end();
-        assert_eq!(String::from_utf8_lossy(&answers), "a line\nand the last\n");
-    }
-    drop(clients);
-    assert_nobody_was_cut(&server.process.wait());
 }
 
 // What had not.
@@ -201,16 +217,18 @@ fn wait_until_stopping(mut idle: Raw) {
 
 #[test]
 fn what_comes_after_the_order_is_not_answered() {
-    let server = serving(&[]);
-    let mut client = server.connect();
-    client.echo(b"before");
-    server.process.signal(Signal::TERM);
-    assert_eq!(client.recv_to_end(), b"");
-    client.send_frame(b"after");
-    wait_until_arrived([&client]);
-    assert_eq!(client.recv_to_end(), b"");
-    drop(client);
-    assert_nobody_was_cut(&server.process.wait());
+    for way in WAYS {
+        let server = serving(way);
+        let mut client = server.connect();
+        client.echo(b"before");
+        server.process.signal(Signal::TERM);
+        assert_eq!(client.recv_to_end(), b"");
+        client.send_frame(b"after");
+        wait_until_arrived([&client]);
+        assert_eq!(client.recv_to_end(), b"");
+        drop(client);
+        assert_nobody_was_cut(&server.process.wait());
+    }
 }
 
 /// A client of whom the server does not read, for it waits for `gate` or for him; what he has sent
@@ -277,7 +295,11 @@ fn who_is_slow_to_read_is_waited_for() {
 
 #[test]
 fn who_never_stops_asking_is_answered_up_to_the_order() {
-    let server = serving(&["--drain-timeout", "1h"]);
+    WAYS.into_iter().for_each(flood);
+}
+
+fn flood(way: &[&str]) {
+    let server = serving(&[&["--drain-timeout", "1h"], way].concat());
     let mut client = server.connect();
     client.echo(b"it serves");
     let requests = frame(&[b'x'; 1000]).repeat(100);
@@ -323,15 +345,9 @@ fn idle_client(server: &Serving) -> Raw {
 #[test]
 fn who_reads_nothing_is_cut_off_at_the_time_out_and_counted() {
     const TIMEOUT: Duration = Duration::from_millis(500);
-    for reactors in ["1", "2"] {
-        let server = serving(&[
-            "--drain-timeout",
-            "500ms",
-            "--linger-timeout",
-            "1h",
-            "--reactors",
-            reactors,
-        ]);
+    for way in SEVERAL {
+        let patience = ["--drain-timeout", "500ms", "--linger-timeout", "1h"];
+        let server = serving(&[&patience, way].concat());
         let _others = [idle_client(&server), lingering_client(&server)];
         let deaf: Vec<_> = (0..3).map(|_| deaf_client(&server)).collect();
         wait_until_arrived(&deaf);
@@ -346,8 +362,9 @@ fn who_reads_nothing_is_cut_off_at_the_time_out_and_counted() {
 
 #[test]
 fn a_second_signal_cuts_them_off_at_once() {
-    for (first, second) in [(Signal::TERM, Signal::INT), (Signal::INT, Signal::TERM)] {
-        let server = serving(&["--drain-timeout", "1h", "--reactors", "2"]);
+    let signals = [(Signal::TERM, Signal::INT), (Signal::INT, Signal::TERM)];
+    for (way, (first, second)) in SEVERAL.into_iter().zip(signals.into_iter().cycle()) {
+        let server = serving(&[&["--drain-timeout", "1h"], way].concat());
         let (idle, deaf) = (idle_client(&server), deaf_client(&server));
         wait_until_arrived([&deaf]);
         server.process.signal(first);
@@ -364,13 +381,16 @@ fn a_second_signal_cuts_them_off_at_once() {
 fn who_is_owed_nothing_is_not_cut_off() {
     let (short, long) = ("100ms", "1h");
     for (linger, drain) in [(short, long), (long, short)] {
-        let server = serving(&["--linger-timeout", linger, "--drain-timeout", drain]);
-        let _clients = [
-            idle_client(&server),
-            lingering_client(&server),
-            server.connect(),
-        ];
-        assert_nobody_was_cut(&server.stop());
+        for way in SEVERAL {
+            let patience = ["--linger-timeout", linger, "--drain-timeout", drain];
+            let server = serving(&[&patience, way].concat());
+            let _clients = [
+                idle_client(&server),
+                lingering_client(&server),
+                server.connect(),
+            ];
+            assert_nobody_was_cut(&server.stop());
+        }
     }
 }
 
@@ -384,12 +404,17 @@ fn wrong_key(server: &Serving) -> Raw {
 
 #[test]
 fn strangers_do_not_hold_it_up() {
+    SEVERAL.into_iter().for_each(strangers_stay);
+}
+
+fn strangers_stay(way: &[&str]) {
     let (time, key) = ("1h", "a key that nobody here knows");
     let server = Serving::from_command(
         gateloop()
             .env("GATELOOP_AUTHKEY", key)
             .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(["--handshake-timeout", time, "--drain-timeout", time]),
+            .args(["--handshake-timeout", time, "--drain-timeout", time])
+            .args(way),
     );
     let mut silent: Vec<_> = (0..3).map(|_| server.connect()).collect();
     // So many that the last of them would wait for the longest time there is.
@@ -412,7 +437,11 @@ fn strangers_do_not_hold_it_up() {
 
 #[test]
 fn nobody_is_let_in_who_comes_after_the_order() {
-    let server = serving(&["--drain-timeout", "1h"]);
+    SEVERAL.into_iter().for_each(late_comer);
+}
+
+fn late_comer(way: &[&str]) {
+    let server = serving(&[&["--drain-timeout", "1h"], way].concat());
     let (idle, mut deaf) = (idle_client(&server), deaf_client(&server));
     wait_until_arrived([&deaf]);
     let address = server.socket_address();

@@ -53,7 +53,7 @@ pub(super) struct LimitArgs {
     /// Connections accepted from one listener in one turn
     #[arg(long, value_name = "N", default_value_t = limits::TURN_ACCEPTS)]
     turn_accepts: usize,
-    /// Threads of each reactor for work that would block
+    /// Threads of each reactor for work that would block; with --model pool, those that serve
     #[arg(long, value_name = "N", default_value_t = limits::WORKERS)]
     workers: usize,
 }

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use gateloop::address::Address;
 use gateloop::limits;
 use gateloop::protocol::FramingKind;
-use gateloop::server::{BindError, Config, Server};
+use gateloop::server::{BindError, Config, Model, Server};
 use gateloop::service::{Echo, Service, rpc::Rpc};
 
 use super::key::MadeUp;
@@ -47,7 +47,10 @@ pub(super) struct Serve {
     /// Where a message ends
     #[arg(long, value_parser = super::framing(FramingKind::ALL), default_value_t)]
     framing: FramingKind,
-    /// Event loops, a thread each
+    /// How it waits for its clients
+    #[arg(long, value_parser = models(), default_value_t)]
+    model: Model,
+    /// Event loops, a thread each; for --model reactor alone
     #[arg(long, value_name = "N", default_value = "1")]
     reactors: NonZeroUsize,
     /// The kernel's queue of connections that wait to be accepted
@@ -77,6 +80,17 @@ enum ServiceName {
     Echo,
 }
 
+/// The models by their names, with what each is good and bad at.
+fn models() -> impl TypedValueParser<Value = Model> {
+    let values = Model::ALL.map(|model| PossibleValue::new(model.name()).help(model.about()));
+    PossibleValuesParser::new(values).map(|name| {
+        let mut models = Model::ALL.into_iter();
+        models
+            .find(|model| model.name() == name)
+            .unwrap_or_default()
+    })
+}
+
 pub(super) fn run(args: &Serve) -> Result<(), Failure> {
     log::start(args.log_format)?;
     let mut limits = args.limits.limits();
@@ -94,6 +108,7 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         handshake,
         framing: args.framing,
         limits,
+        model: args.model,
         reactors,
         backlog: args.backlog,
         insecure: args.insecure,
@@ -109,7 +124,8 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
 
 fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Result<(), Failure> {
     let (name, handshake) = (service.name(), config.handshake.name());
-    let (framing, reactors, limits) = (config.framing, config.reactors, config.limits.clone());
+    let (framing, limits) = (config.framing, config.limits.clone());
+    let (model, reactors) = (config.model, config.reactors);
     let server = Server::bind(config, service).map_err(|error| match error {
         BindError::Config(_) => Failure::usage(error),
         _ => Failure::failed(error),
@@ -127,7 +143,7 @@ fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Res
         addresses.join("\nlistening on ")
     ))?;
     tracing::info!(
-        ?addresses, service = name, handshake, %framing, reactors, ?limits, "ready"
+        ?addresses, service = name, handshake, %framing, %model, reactors, ?limits, "ready"
     );
     match server.run().map_err(Failure::failed)?.cut {
         0 => Ok(()),

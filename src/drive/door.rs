@@ -75,6 +75,12 @@ impl Door {
         }
     }
 
+    /// Nobody has said that somebody waits: every listener is tried, unless it rests.
+    pub fn try_all(&mut self, now: Instant) {
+        self.resume_due(now);
+        self.listeners.iter_mut().for_each(Listener::note);
+    }
+
     /// Nobody rests, and every listener is tried: the last chance of those that wait.
     pub fn last_call(&mut self) {
         self.resume();

@@ -49,8 +49,9 @@ impl Pool {
     }
 
     /// The capacity of all buffers that lie here.
-    #[cfg(test)]
-    fn bytes(&self) -> usize {
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 }
