@@ -6,7 +6,6 @@
 mod util;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,6 +18,7 @@ use gateloop::protocol::handshake::mutual;
 use gateloop::protocol::{HandshakeRules, Key};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use util::python;
 use util::random::Random;
 use util::seed::seed;
 use util::{Folder, Process, Serving, eventually, gateloop, run};
@@ -64,27 +64,13 @@ impl Python {
 
     /// Every Python 3 that is installed.
     fn all_installed() -> Vec<Self> {
-        let pyenv = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
-        let pyenv = pyenv.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
-        let mut programs = pyenv.map_or_else(Vec::new, |root| programs_in(&root.join("versions")));
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        programs.extend(
-            std::env::split_paths(&path)
-                .map(|folder| folder.join("python3"))
-                .find(|program| program.exists()),
-        );
-        let pythons = Self::each_version_once(programs, "multiprocessing");
-        assert!(
-            !pythons.is_empty(),
-            "no Python 3 is installed: run tests/run"
-        );
-        pythons
+        Self::each_version_once(python::installed(), "multiprocessing")
     }
 
     /// Every environment with the package `multiprocess`.
     fn all_environments() -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python");
-        let pythons = Self::each_version_once(programs_in(&folder), "multiprocess");
+        let pythons = Self::each_version_once(python::programs_in(&folder), "multiprocess");
         assert!(
             !pythons.is_empty(),
             "no environment with the package multiprocess: run tests/run, which makes them"
@@ -148,17 +134,6 @@ impl Python {
         };
         format!("{}-{major}.{minor}.{patch}{newer}", self.package)
     }
-}
-
-/// The programs `NAME/bin/python` in a folder whose names begin as versions of Python 3 do.
-fn programs_in(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    let entries = entries.map(|entry| entry.expect("a folder that can be listed"));
-    entries
-        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"3."))
-        .map(|entry| entry.path().join("bin/python"))
-        .filter(|program| program.exists())
-        .collect()
 }
 
 /// What tests/interop/client.py met.

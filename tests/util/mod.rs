@@ -12,6 +12,7 @@
 
 pub mod cli;
 pub mod measure;
+pub mod python;
 pub mod random;
 pub mod seed;
 pub mod server;

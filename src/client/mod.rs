@@ -1,14 +1,15 @@
 //! A blocking client over the same protocol: connects, passes the handshake, sends and receives
 //! whole messages.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::unix::net::UnixStream;
+pub mod socket;
+
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
-use std::{fmt, mem};
+use std::{fmt, io, mem};
 
-use socket2::{Domain, SockAddr, Socket, Type};
-
+use self::socket::options::TCP_NODELAY;
+use self::socket::{Partial, Socket, Wait};
 use crate::address::Address;
 use crate::error::ProtocolError;
 use crate::limits::{CALL_TIMEOUT, CLIENT_READ_BYTES, Limits, MESSAGE_BYTES_MAX};
@@ -23,7 +24,7 @@ pub struct Config {
     pub handshake: HandshakeRules,
     /// Where a message ends; both sides must agree on it.
     pub framing: FramingKind,
-    /// For each call as a whole; `None` waits for ever.
+    /// For each call as a whole; `None` waits for ever. [`Client::set_timeout`] changes it.
     pub timeout: Option<Duration>,
     /// The longest message taken, in bytes.
     pub message_bytes_max: usize,
@@ -42,13 +43,15 @@ impl Config {
     }
 }
 
-/// Why a call failed. After any but [`Error::LineBreak`] the connection is of no use.
+/// Why a call failed. After any but [`Error::LineBreak`] and [`Error::TimedOut`] the connection is
+/// of no use.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The system said no.
     Io(io::Error),
-    /// The time-out passed.
+    /// The time-out passed. What is half received or sent is kept, and the next call goes on with
+    /// it.
     TimedOut,
     /// The other side broke the protocol.
     Protocol(ProtocolError),
@@ -84,8 +87,9 @@ impl std::error::Error for Error {}
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
+        match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::WouldBlock, _) | (io::ErrorKind::TimedOut, None) => Self::TimedOut,
+            // Also ETIMEDOUT, the kernel's own patience: the connection is gone.
             _ => Self::Io(error),
         }
     }
@@ -103,14 +107,14 @@ impl From<ProtocolError> for Error {
 /// A connection that has passed its handshake.
 #[derive(Debug)]
 pub struct Client {
-    stream: Stream,
+    socket: Socket,
     connection: Connection,
     framing: FramingKind,
     limits: Limits,
-    timeout: Option<Duration>,
     /// Bytes that were read; those before `at` are served.
     input: Vec<u8>,
     at: usize,
+    /// Bytes that the kernel has not taken yet.
     out: Vec<u8>,
 }
 
@@ -120,32 +124,36 @@ impl Client {
     /// # Errors
     /// Whatever keeps it from that, within the time-out.
     pub fn connect(address: &Address, config: Config) -> Result<Self, Error> {
-        let deadline = Deadline::after(config.timeout);
-        let limits = Limits {
-            message_bytes_max: config.message_bytes_max,
-            ..Limits::default()
-        };
+        let mut socket = Socket::stream_to(address)?;
+        socket.set_timeout(config.timeout)?;
+        let wait = socket.mode().wait();
+        socket.connect_within(address, wait)?;
+        if matches!(address, Address::Tcp(_)) {
+            socket.set_option(TCP_NODELAY, true)?;
+        }
         let mut client = Self {
-            stream: Stream::connect(address, config.timeout)?,
+            socket,
             connection: Connection::connect(&config.handshake, config.framing),
             framing: config.framing,
-            limits,
-            timeout: config.timeout,
+            limits: Limits {
+                message_bytes_max: config.message_bytes_max,
+                ..Limits::default()
+            },
             input: Vec::new(),
             at: 0,
             out: Vec::new(),
         };
         while client.connection.is_stranger() {
-            client.greet(&deadline)?;
+            client.greet(wait)?;
         }
         Ok(client)
     }
 
     /// One step of the handshake.
-    fn greet(&mut self, deadline: &Deadline) -> Result<(), Error> {
+    fn greet(&mut self, wait: Wait) -> Result<(), Error> {
         let event = self.advance();
         // Also a server that failed is told so.
-        self.write(deadline)?;
+        self.write(wait)?;
         match event? {
             Event::Handshake {
                 step: Step::WrongKey,
@@ -155,7 +163,7 @@ impl Client {
                 self.at += wire;
                 Ok(())
             }
-            _ if self.read(deadline)? == 0 => Err(Error::Closed),
+            _ if self.read(wait)? == 0 => Err(Error::Closed),
             _ => Ok(()),
         }
     }
@@ -179,7 +187,7 @@ impl Client {
     ///
     /// # Errors
     /// If it does not within the time-out, or the connection is gone. How much has gone out is
-    /// not known then.
+    /// not known then. After a time-out the rest goes out before the next message.
     pub fn send(&mut self, message: &[u8]) -> Result<(), Error> {
         if self.framing == FramingKind::Lines && message.contains(&b'\n') {
             return Err(Error::LineBreak);
@@ -193,15 +201,16 @@ impl Client {
         self.connection.send_all(message, &mut io);
         // The queue is what a blocking write waits for; the marks are the other side's business.
         let _ = self.connection.take_fault();
-        self.write(&Deadline::after(self.timeout))
+        self.write(self.socket.mode().wait())
     }
 
     /// Receives one message; `None` when the other side has sent its last.
     ///
     /// # Errors
-    /// If none comes within the time-out, or the connection is gone or ends inside a message.
+    /// If none comes within the time-out, or the connection is gone or ends inside a message. After
+    /// a time-out another call goes on with what has come.
     pub fn recv(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let deadline = Deadline::after(self.timeout);
+        let wait = self.socket.mode().wait();
         loop {
             if let Event::Message { payload, wire } = self.advance()? {
                 let rest = &self.input[self.at..];
@@ -215,7 +224,7 @@ impl Client {
                     false => Err(ProtocolError::TruncatedMessage.into()),
                 };
             }
-            self.read(&deadline)?;
+            self.read(wait)?;
         }
     }
 
@@ -224,24 +233,55 @@ impl Client {
     /// # Errors
     /// If the connection is gone.
     pub fn shutdown_write(&self) -> Result<(), Error> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write)?,
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write)?,
-        }
-        Ok(())
+        self.shutdown(Shutdown::Write)
     }
 
-    fn read(&mut self, deadline: &Deadline) -> Result<usize, Error> {
+    /// Closes one half of the connection, or both.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn shutdown(&self, how: Shutdown) -> Result<(), Error> {
+        Ok(self.socket.shutdown(how)?)
+    }
+
+    /// Sets how long each call may take as a whole. `None` waits for ever; with zero, a call that
+    /// would have to wait has timed out at once.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        Ok(self.socket.set_timeout(timeout)?)
+    }
+
+    /// How long each call may take.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.socket.timeout()
+    }
+
+    /// The server's address.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub fn peer_address(&self) -> Result<Address, Error> {
+        Ok(self.socket.peer_name()?)
+    }
+
+    /// The client's own address, which a Unix socket has none of: its path is empty.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub fn local_address(&self) -> Result<Address, Error> {
+        Ok(self.socket.local_name()?)
+    }
+
+    fn read(&mut self, wait: Wait) -> Result<usize, Error> {
         self.input.drain(..mem::take(&mut self.at));
         let filled = self.input.len();
         self.input.resize(filled + CLIENT_READ_BYTES, 0);
-        let result = loop {
-            self.stream.set_read_timeout(deadline.left()?)?;
-            match self.stream.reader().read(&mut self.input[filled..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
-            }
-        };
+        let result = self
+            .socket
+            .recv_some_within(&mut self.input[filled..], wait);
         self.input
             .truncate(filled + result.as_ref().map_or(0, |&n| n));
         if let Ok(0) = result {
@@ -250,99 +290,26 @@ impl Client {
         Ok(result?)
     }
 
-    fn write(&mut self, deadline: &Deadline) -> Result<(), Error> {
-        let mut sent = 0;
-        while sent < self.out.len() {
-            self.stream.set_write_timeout(deadline.left()?)?;
-            match self.stream.writer().write(&self.out[sent..]) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(n) => sent += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+    fn write(&mut self, wait: Wait) -> Result<(), Error> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        match self.socket.send_all_within(&self.out, wait) {
+            Ok(()) => {
+                self.out.clear();
+                Ok(())
             }
-        }
-        self.out.clear();
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    fn connect(address: &Address, timeout: Option<Duration>) -> Result<Self, Error> {
-        Ok(match (address, timeout) {
-            (Address::Tcp(address), Some(timeout)) => {
-                Self::Tcp(TcpStream::connect_timeout(address, timeout)?).without_delay()?
+            Err(Partial { bytes, error }) => {
+                self.out.drain(..bytes);
+                Err(error.into())
             }
-            (Address::Tcp(address), None) => {
-                Self::Tcp(TcpStream::connect(address)?).without_delay()?
-            }
-            (Address::Unix(path), timeout) => {
-                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                // Linux also ends a connect by this one, which waits while the backlog is full.
-                socket.set_write_timeout(timeout)?;
-                socket.connect(&SockAddr::unix(path)?)?;
-                Self::Unix(socket.into())
-            }
-        })
-    }
-
-    fn without_delay(self) -> io::Result<Self> {
-        if let Self::Tcp(stream) = &self {
-            stream.set_nodelay(true)?;
-        }
-        Ok(self)
-    }
-
-    fn reader(&mut self) -> &mut dyn Read {
-        match self {
-            Self::Tcp(stream) => stream,
-            Self::Unix(stream) => stream,
-        }
-    }
-
-    fn writer(&mut self) -> &mut dyn Write {
-        match self {
-            Self::Tcp(stream) => stream,
-            Self::Unix(stream) => stream,
-        }
-    }
-
-    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(timeout),
-            Self::Unix(stream) => stream.set_read_timeout(timeout),
-        }
-    }
-
-    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(timeout),
-            Self::Unix(stream) => stream.set_write_timeout(timeout),
         }
     }
 }
 
-/// When a call has had its time.
-struct Deadline(Option<Instant>);
-
-impl Deadline {
-    fn after(timeout: Option<Duration>) -> Self {
-        Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
-    }
-
-    /// What is left for the next system call: never zero, which would mean no limit.
-    fn left(&self) -> Result<Option<Duration>, Error> {
-        let Some(deadline) = self.0 else {
-            return Ok(None);
-        };
-        match deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(Error::TimedOut),
-            left => Ok(Some(left)),
-        }
+/// To be polled, beside others. A message may also have come already, behind the one before it.
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
