@@ -13,6 +13,15 @@ pub struct SocketOption<T> {
     write: fn(&socket2::Socket, T) -> io::Result<()>,
 }
 
+// Derived, they would ask the same of `T`.
+impl<T> Copy for SocketOption<T> {}
+
+impl<T> Clone for SocketOption<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
 /// As the kernel names it.
 impl<T> fmt::Debug for SocketOption<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
