@@ -83,6 +83,8 @@ pub enum CloseReason {
     ServicePanic,
     /// The service announced a long message and sent another length than it had announced.
     StreamLength,
+    /// The peer has failed to log in too often.
+    LoginFailures,
     /// The server is stopping; everything owed had been answered.
     Draining,
     /// The server stopped before everything owed had been delivered.
@@ -91,7 +93,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// The number of different reasons.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 18;
 
     /// Every reason's name, in the order of [`CloseReason::index`].
     pub const NAMES: [&'static str; Self::COUNT] = [
@@ -110,6 +112,7 @@ impl CloseReason {
         "service_closed",
         "service_panic",
         "stream_length",
+        "login_failures",
         "draining",
         "aborted",
     ];
@@ -133,8 +136,9 @@ impl CloseReason {
             Self::ServiceClosed => 12,
             Self::ServicePanic => 13,
             Self::StreamLength => 14,
-            Self::Draining => 15,
-            Self::Aborted => 16,
+            Self::LoginFailures => 15,
+            Self::Draining => 16,
+            Self::Aborted => 17,
         }
     }
 

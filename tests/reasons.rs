@@ -140,6 +140,14 @@ const SCENARIOS: [(CloseReason, Scenario); CloseReason::COUNT] = [
             client.send_frame(b"");
         })
     }),
+    (CloseReason::LoginFailures, |reason| {
+        let service = ordered(|_: &mut Message<'_>, _: &mut Replies<'_>| {
+            Flow::CloseFor(CloseReason::LoginFailures)
+        });
+        ends(start(Limits::default(), service), reason, |client| {
+            client.send_frame(b"");
+        })
+    }),
     (CloseReason::Draining, |_| {
         let server = start(Limits::default(), Echo);
         let mut client = server.connect();

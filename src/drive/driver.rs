@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, trace};
 
@@ -85,7 +85,8 @@ impl<S: Service, T: Borrow<Transport>> Driver<S, T> {
     }
 
     /// The server is stopping: from now on only what has arrived already is of use.
-    pub fn begin_last_read(&mut self) {
+    pub fn begin_last_read(&mut self, now: Instant) {
+        self.session.hasten(now);
         // A socket that fails this fails its next read, which reports it.
         let arrived = rustix::io::ioctl_fionread(self.transport()).unwrap_or(0);
         let arrived = u32::try_from(arrived).unwrap_or(u32::MAX);

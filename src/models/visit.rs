@@ -84,7 +84,7 @@ impl<S: Service> Visit<S> {
             self.house.stop.count_cut(usize::from(busy));
             self.driver.session.end(CloseReason::Aborted);
         } else if order > self.order {
-            self.driver.begin_last_read();
+            self.driver.begin_last_read(lent.now);
         }
         self.order = order;
         self.driver.session.on_deadline(&mut lent);

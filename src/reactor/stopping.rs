@@ -28,7 +28,7 @@ impl<S: Service> Reactor<S> {
         }
         self.door.close();
         for (slot, driver) in &mut self.drivers {
-            driver.begin_last_read();
+            driver.begin_last_read(self.kit.now);
             enqueue(&mut self.ready, driver, slot);
         }
     }

@@ -1,14 +1,17 @@
 //! What a message means: a [`Service`] is given whole messages and answers through [`Replies`].
 
 mod echo;
+mod owed;
 mod replies;
 pub mod rpc;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::error::CloseReason;
 use crate::protocol::{Digest, Message};
 pub use echo::Echo;
+pub(crate) use owed::Owed;
 pub use replies::{Full, Jobs, Replies, TooManyDeferred};
 
 /// What the conversation does after a message.
@@ -18,6 +21,8 @@ pub enum Flow {
     Continue,
     /// It ends: what is queued is delivered first.
     Close,
+    /// The same, for a reason that deserves a name of its own.
+    CloseFor(CloseReason),
 }
 
 /// Who sent a message.
@@ -66,7 +71,7 @@ pub trait Service: Clone + Send + 'static {
         replies: &mut Replies<'_>,
     ) -> Flow;
 
-    /// A deferred answer is there. The default sends it.
+    /// A deferred answer is there, or the time of a postponed one has come. The default sends it.
     fn completed(
         &mut self,
         _state: &mut Self::State,

@@ -1,8 +1,8 @@
 //! How a service answers: two promises for a message, and a way out for work that would block.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Caller, Deferred};
+use super::{Caller, Deferred, Owed};
 use crate::limits::{DEFERRED_PER_CONNECTION_MAX, Limits};
 use crate::protocol::connection::Output;
 use crate::protocol::{Connection, Message};
@@ -18,9 +18,9 @@ pub struct Full {
     pub taken: usize,
 }
 
-/// The job was not taken: this connection, or all of them together, have as much deferred as they
-/// may. The job is given back.
-pub struct TooManyDeferred(pub Deferred);
+/// It was not taken: this connection, or all of them together, have as much deferred as they may.
+/// What was to be deferred is given back.
+pub struct TooManyDeferred<T = Deferred>(pub T);
 
 /// What was deferred in one call, on its way to whoever runs it.
 #[derive(Default)]
@@ -46,8 +46,9 @@ pub struct Replies<'a> {
     pub(crate) handshake: &'static str,
     pub(crate) stats: &'a Stats,
     pub(crate) jobs: &'a mut Jobs,
-    pub(crate) deferred: &'a mut u16,
-    pub(crate) deferred_bytes: &'a mut usize,
+    pub(crate) owed: &'a mut Owed,
+    /// The server is stopping: nothing waits.
+    pub(crate) hastens: bool,
 }
 
 impl<'a> Replies<'a> {
@@ -88,7 +89,7 @@ impl<'a> Replies<'a> {
     /// If an answer is deferred, which could come in between.
     pub fn begin(&mut self, len: u64) -> Result<(), Full> {
         assert!(
-            *self.deferred == 0,
+            self.owed.count() == 0,
             "a message is begun while an answer is deferred"
         );
         self.connection
@@ -110,14 +111,47 @@ impl<'a> Replies<'a> {
             !self.connection.is_streaming(),
             "an answer is deferred in the middle of a message"
         );
-        if self.jobs.room == 0 || usize::from(*self.deferred) >= DEFERRED_PER_CONNECTION_MAX {
+        if self.jobs.room == 0 || self.owed.count() >= DEFERRED_PER_CONNECTION_MAX {
             return Err(TooManyDeferred(job));
         }
         self.jobs.room -= 1;
-        *self.deferred += 1;
-        *self.deferred_bytes += job.input_bytes;
+        self.owed.defer(job.input_bytes);
         self.jobs.taken.push(job);
         Ok(())
+    }
+
+    /// Has an answer wait: [`Service::completed`](super::Service::completed) is called with it
+    /// after `wait`, or at once when the server stops. Meanwhile it counts as a deferred answer,
+    /// so that an [`ORDERED`](super::Service::ORDERED) connection pauses, and its bytes count
+    /// towards the limit of all buffers. No thread waits for it.
+    ///
+    /// # Errors
+    /// [`TooManyDeferred`] at the bound of a connection. The first of a call is never refused.
+    ///
+    /// # Panics
+    /// In the middle of a message that was begun: the answer could come before its end.
+    pub fn postpone(
+        &mut self,
+        wait: Duration,
+        tag: u64,
+        answer: Vec<u8>,
+    ) -> Result<(), TooManyDeferred<Vec<u8>>> {
+        assert!(
+            !self.connection.is_streaming(),
+            "an answer is postponed in the middle of a message"
+        );
+        if self.owed.count() >= DEFERRED_PER_CONNECTION_MAX {
+            return Err(TooManyDeferred(answer));
+        }
+        let wait = if self.hastens { Duration::ZERO } else { wait };
+        self.owed.postpone(self.io.now + wait, tag, answer);
+        Ok(())
+    }
+
+    /// This turn's time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.io.now
     }
 
     /// Who is spoken to.

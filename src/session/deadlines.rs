@@ -20,7 +20,10 @@ impl<S: Service> Session<S> {
                     .map(|timeout| rules.at(self.mark_ms) + timeout);
                 let arrival = self.connection.recv.arrival_deadline(limits);
                 let write = self.connection.write_deadline(limits);
-                earliest(earliest(idle, arrival), write)
+                earliest(
+                    earliest(idle, arrival),
+                    earliest(write, self.owed.first_due()),
+                )
             }
             Phase::Handshake(_) if self.refusing => Some(rules.at(self.mark_ms)),
             Phase::Handshake(_) => Some(rules.at(self.opened_ms) + limits.handshake_timeout),
@@ -28,6 +31,12 @@ impl<S: Service> Session<S> {
             Phase::Lingering(ending) => Some(ending.1),
             Phase::Closed(_) => None,
         }
+    }
+
+    /// The server stops: what is postponed is due now, and so is what will be.
+    pub fn hasten(&mut self, now: Instant) {
+        self.hastens = true;
+        self.owed.hasten(now);
     }
 
     /// What is due at `lent.now` happens.
@@ -48,6 +57,11 @@ impl<S: Service> Session<S> {
             }
             Phase::Commands if due(self.connection.recv.arrival_deadline(limits)) => {
                 self.end(CloseReason::ArrivalTimeout);
+            }
+            Phase::Commands if due(self.owed.first_due()) => {
+                for answer in self.owed.take_due(now) {
+                    self.answered(answer.tag, answer.answer, lent);
+                }
             }
             // It is not silent. A message on its way has a deadline of its own.
             Phase::Commands if self.is_busy(lent.out) => {

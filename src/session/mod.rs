@@ -15,6 +15,7 @@
 //! | has written | [`Session::wrote`] |
 //! | has written what it can | [`Session::keep`], then [`Session::settle`] |
 //! | sees [`Session::deadline`] pass | [`Session::on_deadline`] |
+//! | is told to stop, and reads what has arrived | [`Session::hasten`], then, at its end, [`Session::stop_input`] |
 
 mod deadlines;
 mod input;
@@ -31,7 +32,7 @@ use crate::limits::DEFERRED_PER_CONNECTION_MAX;
 use crate::protocol::Message;
 use crate::protocol::connection::{Connection, Input, Output, Phase};
 use crate::protocol::handshake::Step;
-use crate::service::{Flow, Jobs, Peer, Replies, Service};
+use crate::service::{Flow, Jobs, Owed, Peer, Replies, Service};
 pub use lent::{Budget, Lent, Rules};
 
 /// See the module.
@@ -42,14 +43,14 @@ pub struct Session<S: Service> {
     opened_ms: u64,
     /// When the last message came, or, while a wrong key is paid for, when it is refused.
     mark_ms: u64,
-    /// What its jobs keep alive.
-    deferred_bytes: usize,
-    deferred: u16,
+    owed: Owed,
     /// Bytes wait that have not been looked at, because of a pause or the budget.
     left_over: bool,
     bulk: bool,
     /// The peer's key was found wrong, and it is not told yet.
     refusing: bool,
+    /// The server is stopping: no answer is postponed any more.
+    hastens: bool,
 }
 
 impl<S: Service> Session<S> {
@@ -64,11 +65,11 @@ impl<S: Service> Session<S> {
             state: S::State::default(),
             opened_ms: rules.ms(lent.now),
             mark_ms: rules.ms(lent.now),
-            deferred_bytes: 0,
-            deferred: 0,
+            owed: Owed::default(),
             left_over: false,
             bulk: false,
             refusing: false,
+            hastens: false,
         }
     }
 
@@ -111,7 +112,7 @@ impl<S: Service> Session<S> {
     #[must_use]
     #[inline]
     pub fn held(&self) -> usize {
-        self.buffers().saturating_add(self.deferred_bytes)
+        self.buffers().saturating_add(self.owed.job_bytes())
     }
 
     /// What of it goes with the session; what jobs keep alive goes with them.
@@ -119,7 +120,8 @@ impl<S: Service> Session<S> {
     #[inline]
     pub fn buffers(&self) -> usize {
         let state = S::held_bytes(&self.state);
-        self.connection.capacity().saturating_add(state)
+        let others = state.saturating_add(self.owed.postponed_bytes());
+        self.connection.capacity().saturating_add(others)
     }
 
     /// Whether served messages would be: the phase serves, and nothing pauses it. This is the one
@@ -130,7 +132,7 @@ impl<S: Service> Session<S> {
         match self.connection.phase {
             Phase::Commands => {
                 !self.connection.is_throttled()
-                    && self.deferred < deferred_max::<S>()
+                    && self.owed.count() < deferred_max::<S>()
                     && jobs.room > 0
             }
             Phase::Handshake(_) => !self.refusing,
@@ -172,13 +174,19 @@ impl<S: Service> Session<S> {
         self.refusing
     }
 
+    /// Whether an answer is deferred or postponed.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.owed.count() > 0
+    }
+
     /// Whether something is under way: a message that arrives or is not served, an answer that is
     /// deferred or not delivered.
     #[must_use]
     pub fn is_busy(&self, out: &[u8]) -> bool {
         let connection = &self.connection;
         let serves = matches!(connection.phase, Phase::Commands | Phase::Draining(_));
-        let incoming = !connection.recv.is_empty() || self.deferred > 0;
+        let incoming = !connection.recv.is_empty() || self.owes();
         let outgoing = connection.pending(out) > 0 || connection.is_unfinished();
         serves && (incoming || outgoing)
     }
@@ -244,8 +252,12 @@ impl<S: Service> Session<S> {
         answer: Vec<u8>,
         lent: &mut Lent<'_, S>,
     ) {
-        self.deferred = self.deferred.saturating_sub(1);
-        self.deferred_bytes = self.deferred_bytes.saturating_sub(input_bytes);
+        self.owed.job_done(input_bytes);
+        self.answered(tag, answer, lent);
+    }
+
+    /// An answer that was owed is there, or is due.
+    fn answered(&mut self, tag: u64, answer: Vec<u8>, lent: &mut Lent<'_, S>) {
         if matches!(self.connection.phase, Phase::Commands) {
             self.call(lent, |service, state, replies| {
                 service.completed(state, tag, answer, replies)
@@ -274,13 +286,14 @@ impl<S: Service> Session<S> {
             handshake: lent.rules.handshake.name(),
             stats: &lent.rules.stats,
             jobs: lent.jobs,
-            deferred: &mut self.deferred,
-            deferred_bytes: &mut self.deferred_bytes,
+            owed: &mut self.owed,
+            hastens: self.hastens,
         };
         let flow = panic::catch_unwind(AssertUnwindSafe(|| call(service, state, &mut replies)));
         match flow {
             Ok(Flow::Continue) => {}
             Ok(Flow::Close) => self.end(CloseReason::ServiceClosed),
+            Ok(Flow::CloseFor(reason)) => self.end(reason),
             Err(_panic) => self.end(CloseReason::ServicePanic),
         }
         if let Some(reason) = self.connection.take_fault() {
@@ -319,7 +332,7 @@ impl<S: Service> Session<S> {
             Phase::Handshake(_) if self.refusing => return,
             Phase::Handshake(_) if stopped => CloseReason::Draining,
             Phase::Handshake(_) => CloseReason::PeerLeftHandshake,
-            Phase::Commands if self.deferred > 0 || paused => return,
+            Phase::Commands if self.owes() || paused => return,
             // The service keeps what it was refused room for.
             Phase::Commands if self.connection.is_unfinished() => return,
             Phase::Commands if stopped => CloseReason::Draining,
@@ -356,10 +369,10 @@ impl<S: Service> Session<S> {
     }
 }
 
-fn deferred_max<S: Service>() -> u16 {
+fn deferred_max<S: Service>() -> usize {
     if S::ORDERED {
         1
     } else {
-        DEFERRED_PER_CONNECTION_MAX as u16
+        DEFERRED_PER_CONNECTION_MAX
     }
 }

@@ -2,7 +2,7 @@
 //! the top of `src/session/mod.rs`.
 
 use std::io::{ErrorKind, IoSlice};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateloop::error::CloseReason;
 use gateloop::limits::{Limits, PEEK_BYTES, SEND_SLICES_MAX};
@@ -66,7 +66,8 @@ impl<S: Service> Driver<S> {
     }
 
     /// The server is stopping: from now on only what has arrived already is of use.
-    pub fn begin_last_read(&mut self, link: &Link) {
+    pub fn begin_last_read(&mut self, link: &Link, now: Instant) {
+        self.session.hasten(now);
         let unread = link.unread(Side::Server);
         self.last_read = Some(unread);
         self.stop_at = Some(self.bytes_in + unread);

@@ -107,6 +107,7 @@ impl Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     Bye,
+    Shut,
     Panic,
     Flood,
     ShortStream,
@@ -268,7 +269,7 @@ fn draw_plan(framing: FramingKind, kind: Kind, volume: usize, random: &mut Rando
         &Command::ALL
     } else {
         // A message must not be begun while another answer may come in between.
-        &[Command::Bye, Command::Panic, Command::Flood]
+        &[Command::Bye, Command::Shut, Command::Panic, Command::Flood]
     };
     let (up, down) = random.pick(&[(true, true), (true, false), (false, true)]);
     let events = [

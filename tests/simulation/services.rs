@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::panic;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use gateloop::error::CloseReason;
 use gateloop::limits::Limits;
 use gateloop::protocol::{FramingKind, Message};
 use gateloop::service::{Deferred, Flow, Replies, Service};
@@ -273,8 +275,9 @@ impl<S: Service> Service for Watched<S> {
 }
 
 impl Command {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Bye,
+        Self::Shut,
         Self::Panic,
         Self::Flood,
         Self::ShortStream,
@@ -284,6 +287,7 @@ impl Command {
     pub fn word(self) -> &'static str {
         match self {
             Self::Bye => "!bye",
+            Self::Shut => "!shut",
             Self::Panic => "!panic",
             Self::Flood => "!flood",
             Self::ShortStream => "!short",
@@ -299,6 +303,7 @@ impl Command {
     fn run(self, replies: &mut Replies<'_>) -> Flow {
         match self {
             Self::Bye => return Flow::Close,
+            Self::Shut => return Flow::CloseFor(CloseReason::LoginFailures),
             // It is planned, so nothing is printed.
             Self::Panic => replies.send_with(|out| {
                 out.extend_from_slice(b"half of a message, which is not sent");
@@ -326,7 +331,7 @@ impl Command {
     }
 }
 
-/// Defers most messages and then answers them with themselves.
+/// Defers or postpones most messages, some of them both, and then answers them with themselves.
 #[derive(Clone)]
 pub struct Later<const ORDERED: bool>;
 
@@ -345,9 +350,13 @@ impl<const ORDERED: bool> Service for Later<ORDERED> {
         message: &mut Message<'_>,
         replies: &mut Replies<'_>,
     ) -> Flow {
-        if message.bytes().len() % 4 == 3 {
-            replies.forward(message);
-            return Flow::Continue;
+        match message.bytes().len() % 5 {
+            3 => {
+                replies.forward(message);
+                return Flow::Continue;
+            }
+            4 => return postpone(message.take(), replies),
+            _ => {}
         }
         let answer = message.take();
         let job = Deferred {
@@ -360,6 +369,29 @@ impl<const ORDERED: bool> Service for Later<ORDERED> {
         assert!(replies.defer(job).is_ok(), "there is room for a first job");
         Flow::Continue
     }
+
+    fn completed(
+        &mut self,
+        _: &mut (),
+        tag: u64,
+        answer: Vec<u8>,
+        replies: &mut Replies<'_>,
+    ) -> Flow {
+        if tag != POSTPONED && answer.len() % 5 == 2 {
+            return postpone(answer, replies);
+        }
+        replies.forward(&mut Message::Owned(answer));
+        Flow::Continue
+    }
+}
+
+const POSTPONED: u64 = 1;
+
+fn postpone(answer: Vec<u8>, replies: &mut Replies<'_>) -> Flow {
+    let wait = Duration::from_millis(answer.len() as u64 % 20);
+    let postponed = replies.postpone(wait, POSTPONED, answer);
+    assert!(postponed.is_ok(), "there is room for a first answer");
+    Flow::Continue
 }
 
 /// `LENGTH START` is answered with so much of the pattern, streamed in parts.

@@ -250,7 +250,7 @@ impl<S: Service> World<S> {
             connection: session.connection(),
             calls: self.seen.lock().expect("no panic").calls,
             serves: session.may_serve(&self.kit.jobs),
-            defers: !self.workers.is_idle(),
+            owes: session.owes(),
         };
         self.record.note(before, after, &now);
     }
@@ -291,7 +291,8 @@ impl<S: Service> World<S> {
             Event::ClientGone => self.client.leave(&mut self.link, self.now),
             Event::Lost { up, down } => self.link.lose(up, down),
             Event::Stop => {
-                self.driver.begin_last_read(&self.link);
+                let now = self.kit.rules.epoch + self.now;
+                self.driver.begin_last_read(&self.link, now);
                 self.queued = self.record.closed.is_none();
             }
             Event::Abort => self.drive(|session, _| session.end(CloseReason::Aborted)),

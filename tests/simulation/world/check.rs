@@ -50,7 +50,7 @@ impl<S: Service> World<S> {
             _ => self.script.wire_bytes(seen.served),
         };
         let idle = read == wire && connection.pending(&[]) == 0 && !connection.is_throttled();
-        if idle && self.workers.is_idle() {
+        if idle && !self.owes() {
             let held = self.driver.session.held();
             assert_eq!(held, 0, "an idle client holds memory: {}", self.describe());
         }
@@ -84,11 +84,16 @@ impl<S: Service> World<S> {
         }
         let waits_for_room = self.kit.jobs.room == 0 && self.crowded;
         let waits_for_kernel = connection.pending(&[]) > 0;
-        if !serves && !waits_for_room && !waits_for_kernel && self.workers.is_idle() {
+        if !serves && !waits_for_room && !waits_for_kernel && !self.owes() {
             stuck("it is paused for nothing");
         }
         self.coverage
             .hit_if(whole > seen.served, "paused with a whole message unserved");
+    }
+
+    /// Whether an answer will come that is not there yet.
+    fn owes(&self) -> bool {
+        !self.workers.is_idle() || self.driver.session.owes() && self.timer.is_some()
     }
 
     /// How many messages are whole (without borders: how many bytes there are) in the first

@@ -44,8 +44,8 @@ pub struct Now<'a> {
     pub calls: usize,
     /// Whether it would serve what it read.
     pub serves: bool,
-    /// Whether answers are deferred.
-    pub defers: bool,
+    /// Whether answers are deferred or postponed.
+    pub owes: bool,
 }
 
 impl Record {
@@ -77,7 +77,7 @@ impl Record {
         };
         if self.first_end.is_none() {
             self.first_end = Some((reason, now.time));
-            self.owed_at_end = now.defers || !now.connection.is_flushed();
+            self.owed_at_end = now.owes || !now.connection.is_flushed();
         }
     }
 }

@@ -90,6 +90,7 @@ impl<S: Service> World<S> {
             CloseReason::ServiceClosed => {
                 commanded(&[Command::Bye, Command::ShortStream, Command::LongStream])
             }
+            CloseReason::LoginFailures => commanded(&[Command::Shut]),
             CloseReason::StreamLength => commanded(&[Command::ShortStream, Command::LongStream]),
             CloseReason::HandshakeTimeout
             | CloseReason::IdleTimeout
