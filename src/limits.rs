@@ -100,14 +100,36 @@ pub const BACKLOG: u32 = 1_024;
 /// much longer than what a turn's bytes can hold of the shortest requests: some 6 000 of them.
 pub const RPC_BATCH_REQUESTS_MAX: usize = 10_000;
 
-/// The first wait that a wrong key costs; it doubles with each recent one from that address.
+/// The first wait that a wrong key or password costs; it doubles with each recent one from that
+/// address.
 pub const PENALTY_FIRST: Duration = Duration::from_millis(100);
 /// The longest such wait.
 pub const PENALTY_MAX: Duration = Duration::from_secs(10);
-/// For how long a wrong key is "recent".
+/// For how long a wrong key or password is "recent".
 pub const PENALTY_MEMORY: Duration = Duration::from_secs(60);
-/// Addresses remembered for wrong keys; the oldest goes first.
+/// Addresses remembered for them; the oldest goes first.
 pub const PENALTY_ADDRESSES_MAX: usize = 10_000;
+
+/// A user file: four hundred thousand users with argon2id.
+pub const USER_FILE_BYTES_MAX: usize = 64 * MIB;
+/// A user file that was changed this short a while ago is read anew for each attempt: the time of
+/// its last change may be that coarse (two seconds on some file systems), and hide another one.
+pub const USER_FILE_SETTLES: Duration = Duration::from_secs(2);
+/// A user's name: longer than any that is in use, and short enough for each line of a log.
+pub const USER_NAME_BYTES_MAX: usize = 256;
+/// A password. Nobody types more, and hashing much more would take a worker's time.
+pub const PASSWORD_BYTES_MAX: usize = 4 * KIB;
+/// Memory of one argon2 computation, in KiB, that a user file may ask for: as much as libsodium's
+/// `MODERATE`. Each worker may need it at once.
+pub const ARGON2_KIB_MAX: u32 = 256 * 1024;
+/// Passes over that memory. With the largest of both, one computation takes some seconds.
+pub const ARGON2_PASSES_MAX: u32 = 16;
+/// Lanes of that memory. They are computed one after the other here, so they cost nothing.
+pub const ARGON2_LANES_MAX: u32 = 16;
+/// Random bytes in a new hash: what RFC 9106 recommends.
+pub const ARGON2_SALT_BYTES: usize = 16;
+/// Failed logins in a row after which a connection ends: as many as sshd allows.
+pub const LOGIN_FAILURES_MAX: u32 = 6;
 
 /// A key shorter than this is warned of at start: 16 bytes are 128 bits.
 pub const KEY_BYTES_WARN: usize = 16;

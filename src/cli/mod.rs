@@ -9,6 +9,7 @@ mod log;
 mod serve;
 mod signals;
 mod units;
+mod user;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -30,6 +31,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Call(call::Call),
+    User(user::User),
 }
 
 /// Why a command did not do what it was told, in one line for the operator.
@@ -68,6 +70,7 @@ fn run() -> Result<(), Failure> {
     match config_file::parse(command(), std::env::args_os().collect())?.command {
         Command::Serve(args) => serve::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::User(args) => user::run(&args),
     }
 }
 

@@ -4,6 +4,7 @@ mod echo;
 mod owed;
 mod replies;
 pub mod rpc;
+pub mod users;
 
 use std::net::SocketAddr;
 use std::time::Duration;

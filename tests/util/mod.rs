@@ -17,6 +17,7 @@ pub mod random;
 pub mod seed;
 pub mod server;
 pub mod services;
+pub mod users;
 
 use std::fs;
 use std::io::{Read, Write};
