@@ -1,8 +1,8 @@
-//! What a wrong key costs: only time, and only its sender.
+//! What a wrong key or a wrong password costs: only time, and only its sender.
 //!
-//! The n-th recent wrong key of an address delays its own refusal by 100 ms · 2^(n-1), at most
-//! 10 s. A right key is never delayed, and clears n. An IPv6 address counts by its /64, as its
-//! owner has all of that; a Unix socket has no address, so each connection counts for itself.
+//! The n-th recent failure of an address delays its own refusal by 100 ms · 2^(n-1), at most 10 s.
+//! What is right is never delayed, and clears n. An IPv6 address counts by its /64, as its owner
+//! has all of that; a Unix socket has no address, so each connection counts for itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{PENALTY_ADDRESSES_MAX, PENALTY_FIRST, PENALTY_MAX, PENALTY_MEMORY};
 
-/// The recent wrong keys by address, shared by all reactors. Bounded: the oldest goes first.
+/// The recent failures by address, shared by all reactors. Bounded: the oldest goes first.
 #[derive(Debug, Default)]
 pub struct Penalties(Mutex<Table>);
 
@@ -30,10 +30,11 @@ struct Failures {
 }
 
 impl Penalties {
-    /// Counts a wrong key; returns how long to wait before saying so.
-    pub fn wrong_key(&self, address: Option<IpAddr>, now: Instant) -> Duration {
+    /// Counts a failure; returns how long to wait before saying so. `own` is how many this
+    /// connection has seen, which counts where there is no address.
+    pub fn failed(&self, address: Option<IpAddr>, own: u32, now: Instant) -> Duration {
         let Some(address) = address.map(network) else {
-            return PENALTY_FIRST;
+            return penalty(own);
         };
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.make_room(address, now);
@@ -43,15 +44,13 @@ impl Penalties {
         });
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
-        let doublings = failures.count - 1;
+        let count = failures.count;
         table.order.push_back((now, address));
-        PENALTY_FIRST
-            .saturating_mul(2_u32.saturating_pow(doublings))
-            .min(PENALTY_MAX)
+        penalty(count)
     }
 
-    /// A right key clears what its address has collected.
-    pub fn right_key(&self, address: Option<IpAddr>) {
+    /// What is right clears what its address has collected.
+    pub fn passed(&self, address: Option<IpAddr>) {
         if let Some(address) = address.map(network) {
             let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if !table.failures.is_empty() {
@@ -94,6 +93,14 @@ impl Table {
     }
 }
 
+/// What the n-th failure costs.
+fn penalty(n: u32) -> Duration {
+    let doublings = n.saturating_sub(1);
+    PENALTY_FIRST
+        .saturating_mul(2_u32.saturating_pow(doublings))
+        .min(PENALTY_MAX)
+}
+
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -116,35 +123,36 @@ mod tests {
     fn doubles_up_to_the_maximum_and_only_for_its_sender() {
         let (penalties, now) = (Penalties::default(), Instant::now());
         let waits: Vec<u128> = (0..9)
-            .map(|_| penalties.wrong_key(v4(1), now).as_millis())
+            .map(|_| penalties.failed(v4(1), 1, now).as_millis())
             .collect();
         assert_eq!(
             waits,
             [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
         );
-        assert_eq!(penalties.wrong_key(v4(2), now), PENALTY_FIRST);
-        assert_eq!(penalties.wrong_key(None, now), PENALTY_FIRST);
-        assert_eq!(penalties.wrong_key(None, now), PENALTY_FIRST);
+        assert_eq!(penalties.failed(v4(2), 1, now), PENALTY_FIRST);
+        assert_eq!(penalties.failed(None, 1, now), PENALTY_FIRST);
+        assert_eq!(penalties.failed(None, 1, now), PENALTY_FIRST);
+        assert_eq!(penalties.failed(None, 3, now), PENALTY_FIRST * 4);
     }
 
     #[test]
     fn is_cleared_by_a_right_key_and_by_time() {
         let (penalties, now) = (Penalties::default(), Instant::now());
-        penalties.wrong_key(v4(1), now);
-        penalties.right_key(v4(1));
-        assert_eq!(penalties.wrong_key(v4(1), now), PENALTY_FIRST);
+        penalties.failed(v4(1), 1, now);
+        penalties.passed(v4(1));
+        assert_eq!(penalties.failed(v4(1), 1, now), PENALTY_FIRST);
         assert_eq!(
-            penalties.wrong_key(v4(1), now + PENALTY_MEMORY / 2),
+            penalties.failed(v4(1), 1, now + PENALTY_MEMORY / 2),
             PENALTY_FIRST * 2
         );
         let later = now + PENALTY_MEMORY / 2 + PENALTY_MEMORY;
-        assert_eq!(penalties.wrong_key(v4(1), later), PENALTY_FIRST);
+        assert_eq!(penalties.failed(v4(1), 1, later), PENALTY_FIRST);
     }
 
     #[test]
     fn an_ipv6_network_is_one_sender() {
         let (penalties, now) = (Penalties::default(), Instant::now());
-        let wait = |text: &str| penalties.wrong_key(Some(text.parse().unwrap()), now);
+        let wait = |text: &str| penalties.failed(Some(text.parse().unwrap()), 1, now);
         assert_eq!(wait("2001:db8::1"), PENALTY_FIRST);
         assert_eq!(wait("2001:db8::ffff:2"), PENALTY_FIRST * 2);
         assert_eq!(wait("2001:db8:0:1::1"), PENALTY_FIRST);
@@ -157,13 +165,13 @@ mod tests {
         let (penalties, now) = (Penalties::default(), Instant::now());
         let max = u32::try_from(PENALTY_ADDRESSES_MAX).unwrap();
         for n in 0..max {
-            penalties.wrong_key(v4(n), now + Duration::from_micros(n.into()));
+            penalties.failed(v4(n), 1, now + Duration::from_micros(n.into()));
         }
         assert_eq!(penalties.len(), PENALTY_ADDRESSES_MAX);
         let now = now + Duration::from_micros(max.into());
-        penalties.wrong_key(v4(max), now);
+        penalties.failed(v4(max), 1, now);
         assert_eq!(penalties.len(), PENALTY_ADDRESSES_MAX);
-        assert_eq!(penalties.wrong_key(v4(1), now), PENALTY_FIRST * 2);
-        assert_eq!(penalties.wrong_key(v4(0), now), PENALTY_FIRST);
+        assert_eq!(penalties.failed(v4(1), 1, now), PENALTY_FIRST * 2);
+        assert_eq!(penalties.failed(v4(0), 1, now), PENALTY_FIRST);
     }
 }

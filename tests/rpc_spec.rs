@@ -513,7 +513,9 @@ fn what_the_built_in_methods_say() {
     let utc = time["utc"].as_str().unwrap();
     assert_eq!(utc.len(), "1970-01-01T00:00:00.000000Z".len(), "{utc}");
 
-    let who = json!({"address": null, "handshake": "none", "digest": null, "connected_s": 1.5});
+    let who = json!({
+        "address": null, "handshake": "none", "digest": null, "connected_s": 1.5, "user": null
+    });
     assert_eq!(result("whoami"), who);
     for (address, text) in [("127.0.0.1:9", "127.0.0.1:9"), ("[::1]:9090", "[::1]:9090")] {
         let address = Some(address.parse().unwrap());

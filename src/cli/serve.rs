@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use clap::builder::{BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -9,10 +10,12 @@ use gateloop::address::Address;
 use gateloop::limits;
 use gateloop::protocol::FramingKind;
 use gateloop::server::{BindError, Config, Model, Server};
-use gateloop::service::{Echo, Service, rpc::Rpc};
+use gateloop::service::rpc::Rpc;
+use gateloop::service::users::UserFile;
+use gateloop::service::{Echo, Login, Logins, Service};
 
 use super::key::MadeUp;
-use super::{Failure, descriptors, key, log, say, signals};
+use super::{Failure, descriptors, key, log, say, signals, user};
 
 const AFTER_HELP: &str = "\
 Each flag --some-name can also be given as the variable GATELOOP_SOME_NAME or as the key
@@ -21,6 +24,7 @@ the file. Only the key itself is read from nowhere but --authkey-file or GATELOO
 neither, one is made up, and printed.
 
 The first SIGTERM or SIGINT answers what has been asked and stops; a second one stops at once.
+SIGHUP reads the user file anew, which also happens when it has changed.
 
 Exit codes: 0 stopped, 1 failed or had to cut somebody off, 2 wrong usage.
 
@@ -47,6 +51,13 @@ pub(super) struct Serve {
     /// Where a message ends
     #[arg(long, value_parser = super::framing(FramingKind::ALL), default_value_t)]
     framing: FramingKind,
+    /// Who may log in: lines of `name | hash`, see `gateloop user`. For --service login, and for
+    /// the methods login and logout of --service rpc
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// Replace the MD5 of who logs in by argon2id, in the user file
+    #[arg(long, requires = "users", value_parser = BoolishValueParser::new())]
+    upgrade_hashes: bool,
     /// How it waits for its clients
     #[arg(long, value_parser = models(), default_value_t)]
     model: Model,
@@ -78,6 +89,8 @@ enum ServiceName {
     Rpc,
     /// The same bytes back
     Echo,
+    /// A name and a password, and whether they are a user's
+    Login,
 }
 
 /// The models by their names, with what each is good and bad at.
@@ -102,6 +115,7 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         args.listen.len(),
     )?;
     limits.strangers_max = args.limits.strangers_max(limits.connections_max);
+    let users = args.users()?;
     let (handshake, made_up) = args.handshake.server_rules()?;
     let config = Config {
         listen: args.listen.clone(),
@@ -113,16 +127,48 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         backlog: args.backlog,
         insecure: args.insecure,
     };
-    match args.service {
-        ServiceName::Rpc if args.framing == FramingKind::Raw => Err(Failure::usage(
-            "--framing raw has no messages, and so no requests: --service rpc cannot be behind it",
+    let logins = |file: &Arc<UserFile>| Logins::new(Arc::clone(file), args.upgrade_hashes);
+    match (args.service, users) {
+        (ServiceName::Rpc | ServiceName::Login, _) if args.framing == FramingKind::Raw => {
+            Err(Failure::usage(
+                "--framing raw has no messages, and so no requests: only --service echo can be \
+                 behind it",
+            ))
+        }
+        (ServiceName::Rpc, None) => serve(config, Rpc::default(), made_up, None),
+        (ServiceName::Rpc, Some(users)) => {
+            let rpc = Rpc::default().with_logins(logins(&users));
+            serve(config, rpc, made_up, Some(users))
+        }
+        (ServiceName::Login, Some(users)) => {
+            serve(config, Login::new(logins(&users)), made_up, Some(users))
+        }
+        (ServiceName::Login, None) => Err(Failure::usage(
+            "--service login needs --users: a file of those who may, see `gateloop user`",
         )),
-        ServiceName::Rpc => serve(config, Rpc::default(), made_up),
-        ServiceName::Echo => serve(config, Echo, made_up),
+        (ServiceName::Echo, None) => serve(config, Echo, made_up, None),
+        (ServiceName::Echo, Some(_)) => Err(Failure::usage(
+            "nobody can log in to --service echo: --users is for login and rpc",
+        )),
     }
 }
 
-fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Result<(), Failure> {
+impl Serve {
+    fn users(&self) -> Result<Option<Arc<UserFile>>, Failure> {
+        let open = |path: &PathBuf| {
+            let file = UserFile::open(path).map_err(|error| user::of_file(path, &error))?;
+            Ok(Arc::new(file))
+        };
+        self.users.as_ref().map(open).transpose()
+    }
+}
+
+fn serve<S: Service>(
+    config: Config,
+    service: S,
+    made_up: Option<MadeUp>,
+    users: Option<Arc<UserFile>>,
+) -> Result<(), Failure> {
     let (name, handshake) = (service.name(), config.handshake.name());
     let (framing, limits) = (config.framing, config.limits.clone());
     let (model, reactors) = (config.model, config.reactors);
@@ -130,7 +176,7 @@ fn serve<S: Service>(config: Config, service: S, made_up: Option<MadeUp>) -> Res
         BindError::Config(_) => Failure::usage(error),
         _ => Failure::failed(error),
     })?;
-    signals::watch(server.stop_handle())
+    signals::watch(server.stop_handle(), users)
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
     let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
     let introduction = made_up

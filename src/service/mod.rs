@@ -1,6 +1,8 @@
 //! What a message means: a [`Service`] is given whole messages and answers through [`Replies`].
 
 mod echo;
+mod login;
+mod logins;
 mod owed;
 mod replies;
 pub mod rpc;
@@ -12,6 +14,8 @@ use std::time::Duration;
 use crate::error::CloseReason;
 use crate::protocol::{Digest, Message};
 pub use echo::Echo;
+pub use login::Login;
+pub use logins::Logins;
 pub(crate) use owed::Owed;
 pub use replies::{Full, Jobs, Replies, TooManyDeferred};
 

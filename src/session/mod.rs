@@ -216,13 +216,13 @@ impl<S: Service> Session<S> {
         );
         match step {
             Step::Continue => {}
-            Step::PeerProved => lent.rules.penalties.right_key(address),
+            Step::PeerProved => lent.rules.penalties.passed(address),
             Step::Passed(_) => {
                 self.mark_ms = lent.rules.ms(lent.now);
                 self.trace_phase("handshake", None);
             }
             Step::WrongKey => {
-                let wait = lent.rules.penalties.wrong_key(address, lent.now);
+                let wait = lent.rules.penalties.failed(address, 1, lent.now);
                 self.mark_ms = lent.rules.ms(lent.now + wait);
                 self.refusing = true;
             }

@@ -7,13 +7,17 @@
 //! | a batch | when its last member has been, with all answers in one array |
 //! | notifications only | not at all, whatever comes of them |
 
+use std::time::{Duration, Instant};
+
 use serde_json::value::RawValue;
 
+use super::login;
 use super::method::{Call, Context, Now, Run, Table, Work};
 use super::request::{Incoming, Request};
 use super::response::{Refused, RpcError, write_response};
-use super::waiting::{Gathered, Waiting};
-use crate::service::{Caller, Deferred, TooManyDeferred};
+use super::state::State;
+use super::waiting::Gathered;
+use crate::service::{Caller, Deferred, Flow, TooManyDeferred};
 use crate::stats::Stats;
 
 /// Tag of a deferred call that is answered by itself.
@@ -21,12 +25,15 @@ const ALONE: u64 = 0;
 /// Tag of a deferred notification.
 const NOTIFICATION: u64 = 1;
 /// The first tag of a batch. Those who were deferred for the same batch have the same tag.
-pub(super) const FIRST_BATCH: u64 = 2;
+pub(super) const FIRST_BATCH: u64 = 4;
+
+const _: () = assert!(NOTIFICATION < login::CHECKED && login::PAID_FOR < FIRST_BATCH);
 
 /// Where answers leave, and what is known there.
 pub(super) trait Outlet<'a> {
     fn caller(&self) -> Caller<'a>;
     fn stats(&self) -> &'a Stats;
+    fn now(&self) -> Instant;
     /// How long a batch's answer may be, in bytes: some answers are far longer than their requests.
     fn answer_bytes_max(&self) -> usize;
     /// Sends the message that `write` appends.
@@ -35,13 +42,20 @@ pub(super) trait Outlet<'a> {
     fn send(&mut self, message: Vec<u8>);
     /// Has a job done elsewhere; [`completed`] gets its answer.
     fn defer(&mut self, job: Deferred) -> Result<(), TooManyDeferred>;
+    /// Has [`completed`] get this answer later.
+    fn postpone(
+        &mut self,
+        wait: Duration,
+        tag: u64,
+        answer: Vec<u8>,
+    ) -> Result<(), TooManyDeferred<Vec<u8>>>;
 }
 
 /// Serves one message.
 #[inline]
 pub(super) fn serve<'a>(
     table: &Table,
-    waiting: &mut Waiting,
+    state: &mut State,
     message: &[u8],
     outlet: &mut impl Outlet<'a>,
 ) {
@@ -51,18 +65,33 @@ pub(super) fn serve<'a>(
         table,
     };
     match Incoming::parse(message) {
-        Ok(Incoming::One(request)) => match start(&request, ALONE, &context, outlet) {
+        Ok(Incoming::One(request)) => match start(&request, ALONE, &context, state, outlet) {
             Started::Silent | Started::Deferred => {}
             Started::Answer(answer) => outlet.send_with(|out| answer.write(out)),
         },
-        Ok(Incoming::Batch(members)) => batch(&members, &context, waiting, outlet),
+        Ok(Incoming::Batch(members)) => batch(&members, &context, state, outlet),
         Err(refused) => outlet.send_with(|out| refused.write(out)),
     }
 }
 
-/// Takes the answer of a job that was deferred under `tag`.
+/// Takes the answer that was deferred, or postponed, under `tag`.
 pub(super) fn completed<'a>(
-    waiting: &mut Waiting,
+    state: &mut State,
+    tag: u64,
+    answer: Vec<u8>,
+    outlet: &mut impl Outlet<'a>,
+) -> Flow {
+    match tag {
+        login::CHECKED => return login::checked(state, &answer, outlet),
+        login::PAID_FOR => return login::paid_for(state, outlet),
+        _ => deliver(state, tag, answer, outlet),
+    }
+    Flow::Continue
+}
+
+/// Has an answer go where its tag says.
+pub(super) fn deliver<'a>(
+    state: &mut State,
     tag: u64,
     answer: Vec<u8>,
     outlet: &mut impl Outlet<'a>,
@@ -71,7 +100,9 @@ pub(super) fn completed<'a>(
         ALONE => outlet.send(answer),
         NOTIFICATION => {}
         batch => {
-            if let Some(whole) = waiting.completed(batch, &answer, outlet.answer_bytes_max()) {
+            let bytes_max = outlet.answer_bytes_max();
+            let whole = state.change(|kept| kept.waiting.completed(batch, &answer, bytes_max));
+            if let Some(whole) = whole {
                 outlet.send(whole);
             }
         }
@@ -81,15 +112,15 @@ pub(super) fn completed<'a>(
 fn batch<'a>(
     members: &[&RawValue],
     context: &Context<'_>,
-    waiting: &mut Waiting,
+    state: &mut State,
     outlet: &mut impl Outlet<'a>,
 ) {
-    let tag = waiting.next_tag();
+    let tag = state.next_tag();
     let mut gathered = Gathered::default();
     let mut deferred = 0;
     for member in members {
         let started = match Request::member(member) {
-            Ok(request) => start(&request, tag, context, outlet),
+            Ok(request) => start(&request, tag, context, state, outlet),
             Err(refused) => Started::Answer(Answer::Refused(refused)),
         };
         match started {
@@ -102,7 +133,8 @@ fn batch<'a>(
         }
     }
     if deferred > 0 {
-        waiting.add(tag, gathered, deferred, outlet.answer_bytes_max());
+        let bytes_max = outlet.answer_bytes_max();
+        state.change(|kept| kept.waiting.add(tag, gathered, deferred, bytes_max));
     } else if let Some(whole) = gathered.finish() {
         outlet.send(whole);
     }
@@ -128,6 +160,10 @@ enum Answer<'a> {
         run: &'a Now,
         call: Call<'a>,
     },
+    /// The caller is nobody any more.
+    LoggedOut {
+        id: &'a str,
+    },
 }
 
 impl Answer<'_> {
@@ -143,6 +179,9 @@ impl Answer<'_> {
             } => {
                 write_response(out, id, takes, |out| run(call, out));
             }
+            Self::LoggedOut { id } => {
+                write_response(out, id, "none", |out| login::write_who(None, out));
+            }
         }
     }
 }
@@ -154,6 +193,7 @@ fn start<'r, 'a>(
     request: &Request<'r>,
     tag: u64,
     context: &'r Context<'r>,
+    state: &'r mut State,
     outlet: &mut impl Outlet<'a>,
 ) -> Started<'r> {
     let Some(method) = request
@@ -169,30 +209,48 @@ fn start<'r, 'a>(
     let call = Call {
         params: request.params,
         context,
+        user: None,
     };
     match (&method.run, request.id) {
         (Run::Now(run), Some(id)) => Started::Answer(Answer::Call {
             id,
             takes,
             run: &**run,
-            call,
+            call: call.by(state.user()),
         }),
         (Run::Now(run), None) => {
             // Not wanting to know how it went is what makes it a notification.
-            let _ = run(&call, &mut Vec::new());
+            let _ = run(&call.by(state.user()), &mut Vec::new());
             Started::Silent
         }
-        (Run::Later(prepare), _) => match prepare(&call) {
+        (Run::Later(prepare), id) => match prepare(&call.by(state.user())) {
             Ok(work) => match outlet.defer(job(request, takes, tag, work)) {
-                Ok(()) if request.id.is_some() => Started::Deferred,
-                Ok(()) => Started::Silent,
-                Err(TooManyDeferred(_)) => refused(request.id, |id| {
-                    Refused::new(id, RpcError::TOO_MANY_WAITING)
-                }),
+                Ok(()) => deferred(id),
+                Err(TooManyDeferred(_)) => {
+                    refused(id, |id| Refused::new(id, RpcError::TOO_MANY_WAITING))
+                }
             },
-            Err(error) => refused(request.id, |id| Refused::by_method(id, error, takes)),
+            Err(error) => refused(id, |id| Refused::by_method(id, error, takes)),
+        },
+        (Run::Login(logins), id) => {
+            let answer_to = id.map_or(NOTIFICATION, |_| tag);
+            match login::begin(&call, id, answer_to, logins, state, outlet) {
+                Ok(()) => deferred(id),
+                Err(error) => refused(id, |id| Refused::by_method(id, error, takes)),
+            }
+        }
+        (Run::Logout, id) => match login::end(&call, state) {
+            Ok(()) => id.map_or(Started::Silent, |id| {
+                Started::Answer(Answer::LoggedOut { id })
+            }),
+            Err(error) => refused(id, |id| Refused::by_method(id, error, takes)),
         },
     }
+}
+
+/// A notification is not waited for.
+fn deferred<'r>(id: Option<&str>) -> Started<'r> {
+    id.map_or(Started::Silent, |_| Started::Deferred)
 }
 
 /// Notifications are not even told what is wrong with them.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::response::RpcError;
-use crate::service::Caller;
+use crate::service::{Caller, Logins};
 use crate::stats::Stats;
 
 /// One call of a method: its parameters, and who calls.
@@ -14,6 +14,7 @@ use crate::stats::Stats;
 pub struct Call<'a> {
     pub(super) params: Option<&'a str>,
     pub(super) context: &'a Context<'a>,
+    pub(super) user: Option<&'a str>,
 }
 
 /// What all calls of a message have in common.
@@ -25,6 +26,11 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// The same call by somebody who has logged in.
+    pub(super) fn by(self, user: Option<&'a str>) -> Self {
+        Self { user, ..self }
+    }
+
     /// The parameters as a `T`: a tuple or an array takes them by position, a struct both by
     /// position and by name, a map by name. Absent parameters are an `Option`'s `None`.
     ///
@@ -64,6 +70,12 @@ impl<'a> Call<'a> {
         self.context.caller
     }
 
+    /// Who has logged in on this connection; `None` if nobody has.
+    #[must_use]
+    pub fn user(&self) -> Option<&'a str> {
+        self.user
+    }
+
     /// The server's counters.
     #[must_use]
     pub fn stats(&self) -> &'a Stats {
@@ -86,6 +98,10 @@ pub(super) enum Run {
     Now(Arc<Now>),
     /// Elsewhere: what is returned is the work.
     Later(Arc<Later>),
+    /// It changes who the caller is.
+    Login(Logins),
+    /// It makes the caller nobody.
+    Logout,
 }
 
 impl Run {

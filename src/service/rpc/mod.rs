@@ -1,20 +1,24 @@
 //! `rpc`: JSON-RPC 2.0, by its specification to the letter. See [`Rpc`].
 
 mod dispatch;
+mod login;
 mod method;
 mod methods;
 mod request;
 mod response;
+mod state;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
+use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Caller, Deferred, Flow, Replies, Service, TooManyDeferred};
+use super::{Caller, Deferred, Flow, Logins, Replies, Service, TooManyDeferred};
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::protocol::Message;
 use crate::stats::Stats;
@@ -22,7 +26,7 @@ use dispatch::Outlet;
 pub use method::Call;
 use method::{Method, Run, Table};
 pub use response::RpcError;
-pub use waiting::Waiting;
+pub use state::State;
 
 /// The service `rpc`: every message is a JSON-RPC 2.0 request, notification or batch.
 ///
@@ -32,11 +36,19 @@ pub use waiting::Waiting;
 /// | `ping` | `"pong"` |
 /// | `echo` | its params, byte for byte; `null` without any |
 /// | `time` | `{"unix": 1.5, "utc": "1970-01-01T00:00:01.500000Z"}` |
-/// | `whoami` | `{"address", "handshake", "digest", "connected_s"}` of this connection |
+/// | `whoami` | `{"address", "handshake", "digest", "connected_s", "user"}` of this connection |
 /// | `stats` | the server's counters, a [`Snapshot`](crate::stats::Snapshot) |
 /// | `rpc.methods` | an array of `{"name", "params", "help"}` |
+/// | `login` | `{"user"}`: who the caller is from now on; see [`Rpc::with_logins`] |
+/// | `logout` | `{"user": null}` |
 ///
-/// Only `echo` takes parameters; the others refuse any but `[]` and `{}`.
+/// Only `echo` and `login` take parameters; the others refuse any but `[]` and `{}`.
+///
+/// # Logging in
+/// With a user file there is `login`, which takes a name and a password. A wrong one is answered
+/// late, as [`Logins`] says, and after a few the connection ends. Only one login of a connection is
+/// under way at a time; calls that are sent before its answer has come may still be run for whom
+/// the caller was before. Methods know the user from [`Call::user`].
 ///
 /// # Your own methods
 /// A closure takes a [`Call`] and returns anything that is [`Serialize`], or an [`RpcError`].
@@ -90,6 +102,8 @@ pub use waiting::Waiting;
 /// | -32601 Method not found | |
 /// | -32602 Invalid params | `data` says what the method takes |
 /// | -32603 Internal error | a deferred method panicked, or its result cannot be JSON |
+/// | -32001 login failed | no such user, or another password |
+/// | -32000 another login is under way | on this connection |
 /// | -32000 too many calls are waiting | [see below](#deferred-calls) |
 /// | -32000 a batch may hold at most N requests | N is [`RPC_BATCH_REQUESTS_MAX`]; nothing is run |
 /// | -32000 the batch's answer is too long | longer than a message may be |
@@ -159,6 +173,16 @@ impl Rpc {
         self.with(Method::new(name, params, help, Run::later(prepare)))
     }
 
+    /// Adds the methods `login` and `logout`, for those who may log in.
+    ///
+    /// # Panics
+    /// If one of the names is taken.
+    #[must_use]
+    pub fn with_logins(mut self, logins: Logins) -> Self {
+        login::add_methods(Arc::make_mut(&mut self.table), logins);
+        self
+    }
+
     fn with(mut self, method: Method) -> Self {
         let name = method.name;
         assert!(
@@ -173,30 +197,31 @@ impl Rpc {
     /// nothing to say. For tests of methods, and where there is no connection.
     #[must_use]
     pub fn answer(&self, message: &[u8], caller: Caller<'_>, stats: &Stats) -> Option<Vec<u8>> {
-        let mut waiting = Waiting::default();
+        let mut state = State::default();
         let mut outlet = OnTheSpot {
             caller,
             stats,
             answer: None,
-            jobs: Vec::new(),
+            jobs: VecDeque::new(),
         };
-        dispatch::serve(&self.table, &mut waiting, message, &mut outlet);
-        for Deferred {
-            tag,
-            run,
-            if_panicked,
-            ..
-        } in std::mem::take(&mut outlet.jobs)
-        {
+        dispatch::serve(&self.table, &mut state, message, &mut outlet);
+        while let Some(job) = outlet.jobs.pop_front() {
+            let Deferred {
+                tag,
+                run,
+                if_panicked,
+                ..
+            } = job;
             let answer = panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(if_panicked);
-            dispatch::completed(&mut waiting, tag, answer, &mut outlet);
+            // How it goes on with a connection is of no interest where there is none.
+            let _ = dispatch::completed(&mut state, tag, answer, &mut outlet);
         }
         outlet.answer
     }
 }
 
 impl Service for Rpc {
-    type State = Waiting;
+    type State = State;
 
     const ORDERED: bool = false;
 
@@ -207,27 +232,26 @@ impl Service for Rpc {
     #[inline]
     fn message(
         &mut self,
-        waiting: &mut Waiting,
+        state: &mut State,
         message: &mut Message<'_>,
         replies: &mut Replies<'_>,
     ) -> Flow {
-        dispatch::serve(&self.table, waiting, message.bytes(), replies);
+        dispatch::serve(&self.table, state, message.bytes(), replies);
         Flow::Continue
     }
 
     fn completed(
         &mut self,
-        waiting: &mut Waiting,
+        state: &mut State,
         tag: u64,
         answer: Vec<u8>,
         replies: &mut Replies<'_>,
     ) -> Flow {
-        dispatch::completed(waiting, tag, answer, replies);
-        Flow::Continue
+        dispatch::completed(state, tag, answer, replies)
     }
 
-    fn held_bytes(waiting: &Waiting) -> usize {
-        waiting.bytes()
+    fn held_bytes(state: &State) -> usize {
+        state.bytes()
     }
 }
 
@@ -252,8 +276,21 @@ impl<'a> Outlet<'a> for Replies<'a> {
         self.forward(&mut Message::Owned(message));
     }
 
+    fn now(&self) -> Instant {
+        Replies::now(self)
+    }
+
     fn defer(&mut self, job: Deferred) -> Result<(), TooManyDeferred> {
         Replies::defer(self, job)
+    }
+
+    fn postpone(
+        &mut self,
+        wait: Duration,
+        tag: u64,
+        answer: Vec<u8>,
+    ) -> Result<(), TooManyDeferred<Vec<u8>>> {
+        Replies::postpone(self, wait, tag, answer)
     }
 }
 
@@ -262,7 +299,7 @@ struct OnTheSpot<'a> {
     caller: Caller<'a>,
     stats: &'a Stats,
     answer: Option<Vec<u8>>,
-    jobs: Vec<Deferred>,
+    jobs: VecDeque<Deferred>,
 }
 
 impl<'a> Outlet<'a> for OnTheSpot<'a> {
@@ -289,7 +326,27 @@ impl<'a> Outlet<'a> for OnTheSpot<'a> {
     }
 
     fn defer(&mut self, job: Deferred) -> Result<(), TooManyDeferred> {
-        self.jobs.push(job);
+        self.jobs.push_back(job);
+        Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Nobody is kept waiting.
+    fn postpone(
+        &mut self,
+        _wait: Duration,
+        tag: u64,
+        answer: Vec<u8>,
+    ) -> Result<(), TooManyDeferred<Vec<u8>>> {
+        self.jobs.push_back(Deferred {
+            tag,
+            input_bytes: 0,
+            run: Box::new(move || answer),
+            if_panicked: Vec::new(),
+        });
         Ok(())
     }
 }

@@ -8,6 +8,8 @@ use crate::limits::RPC_BATCH_REQUESTS_MAX;
 
 /// The code of errors of the server's own, beside those that the specification names.
 const SERVER_ERROR: i64 = -32_000;
+/// The code of a login that failed.
+const LOGIN_ERROR: i64 = -32_001;
 
 /// Why a call failed, as the caller is told.
 ///
@@ -37,6 +39,12 @@ impl RpcError {
     /// A batch's answer outgrew a message.
     pub(super) const ANSWER_TOO_LONG: Self =
         Self::standard(SERVER_ERROR, "the batch's answer is too long");
+
+    /// A login beside one of the same connection that is not answered yet.
+    pub(super) const LOGIN_UNDER_WAY: Self =
+        Self::standard(SERVER_ERROR, "another login is under way");
+    /// There is no such user, or the password is another.
+    pub const LOGIN_FAILED: Self = Self::standard(LOGIN_ERROR, "login failed");
 
     const fn standard(code: i64, message: &'static str) -> Self {
         Self {

@@ -10,16 +10,12 @@
 use super::dispatch::FIRST_BATCH;
 use super::response::{Refused, RpcError};
 
-/// One connection's waiting batches. Empty, as it almost always is, it holds no memory.
+/// One connection's waiting batches.
 #[derive(Debug, Default)]
-pub struct Waiting(Option<Box<Batches>>);
-
-const _: () = assert!(size_of::<Waiting>() <= 8, "every idle client pays for it");
-
-#[derive(Debug)]
-struct Batches {
-    next_tag: u64,
-    /// Never empty. A few dozen at most, so that a search is short.
+pub(super) struct Waiting {
+    /// The tag of the one that came last.
+    last_tag: u64,
+    /// A few dozen at most, so that a search is short.
     batches: Vec<Batch>,
 }
 
@@ -32,31 +28,31 @@ struct Batch {
 }
 
 impl Waiting {
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
     /// The tag of the next batch. Tags start anew only when nothing is waiting.
     pub(super) fn next_tag(&self) -> u64 {
-        self.0
-            .as_ref()
-            .map_or(FIRST_BATCH, |batches| batches.next_tag)
+        if self.is_empty() {
+            FIRST_BATCH
+        } else {
+            self.last_tag + 1
+        }
     }
 
     /// Keeps a batch until its `missing` members have answered. `bytes_max` bounds what all
     /// batches here have gathered.
     pub(super) fn add(&mut self, tag: u64, gathered: Gathered, missing: usize, bytes_max: usize) {
         let room = bytes_max.saturating_sub(self.bytes());
-        let batches = self.0.get_or_insert_with(|| {
-            Box::new(Batches {
-                next_tag: FIRST_BATCH,
-                batches: Vec::with_capacity(1),
-            })
-        });
-        batches.next_tag = tag + 1;
         let mut batch = Batch {
             tag,
             gathered,
             missing,
         };
         batch.gathered.limit(room);
-        batches.batches.push(batch);
+        self.last_tag = tag;
+        self.batches.push(batch);
     }
 
     /// Takes the answer of one member. If it was the last, the whole answer is returned.
@@ -67,9 +63,8 @@ impl Waiting {
         bytes_max: usize,
     ) -> Option<Vec<u8>> {
         let others = self.bytes();
-        let waiting = self.0.as_mut()?;
-        let place = waiting.batches.iter().position(|batch| batch.tag == tag)?;
-        let batch = waiting.batches.get_mut(place)?;
+        let place = self.batches.iter().position(|batch| batch.tag == tag)?;
+        let batch = self.batches.get_mut(place)?;
         let room = (bytes_max + batch.gathered.bytes()).saturating_sub(others);
         batch.gathered.push(|out| out.extend_from_slice(answer));
         batch.gathered.limit(room);
@@ -77,17 +72,15 @@ impl Waiting {
         if batch.missing > 0 {
             return None;
         }
-        let batch = waiting.batches.swap_remove(place);
-        if waiting.batches.is_empty() {
-            self.0 = None;
-        }
-        batch.gathered.finish()
+        self.batches.swap_remove(place).gathered.finish()
     }
 
     /// Bytes that have been gathered.
     pub(super) fn bytes(&self) -> usize {
-        let batches = self.0.iter().flat_map(|batches| &batches.batches);
-        batches.map(|batch| batch.gathered.bytes()).sum()
+        self.batches
+            .iter()
+            .map(|batch| batch.gathered.bytes())
+            .sum()
     }
 }
 

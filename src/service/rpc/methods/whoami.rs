@@ -20,6 +20,8 @@ struct Who {
     /// `null` without a handshake.
     digest: Option<&'static str>,
     connected_s: f64,
+    /// `null` if nobody has logged in.
+    user: Option<String>,
 }
 
 fn whoami(call: &Call<'_>) -> Result<Who, RpcError> {
@@ -30,5 +32,6 @@ fn whoami(call: &Call<'_>) -> Result<Who, RpcError> {
         handshake: caller.handshake,
         digest: caller.digest.map(|digest| digest.name()),
         connected_s: caller.connected.as_secs_f64(),
+        user: call.user().map(String::from),
     })
 }
