@@ -139,6 +139,11 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub const REACTORS_MAX: usize = 64;
 /// Addresses that one server listens on: as many tokens of a poll are kept for listeners.
 pub const LISTENERS_MAX: usize = 1_024;
+/// How long a start or an end waits for another one's in the same folder, over Unix sockets. Each
+/// takes less than a millisecond.
+pub const SOCKET_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two attempts to get that lock: as long as it is held.
+pub const SOCKET_LOCK_PAUSE: Duration = Duration::from_millis(1);
 /// How long a client waits for each of its calls, unless it is told otherwise.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The slab entry of one connection, which is all that an idle client costs.

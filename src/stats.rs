@@ -29,7 +29,8 @@ pub struct Stats {
     pub buffer_bytes: AtomicUsize,
     /// Times a listener rested because no slot was free.
     pub rests_full: AtomicU64,
-    /// Times a listener rested because the system had no descriptor or memory.
+    /// Times a listener rested because the system refused a connection or what it needs, mostly
+    /// descriptors.
     pub rests_exhausted: AtomicU64,
     /// Jobs run by workers.
     pub jobs: AtomicU64,
@@ -117,7 +118,8 @@ pub struct Snapshot {
     pub buffer_bytes: usize,
     /// Times a listener rested because no slot was free.
     pub rests_full: u64,
-    /// Times a listener rested because the system had no descriptor or memory.
+    /// Times a listener rested because the system refused a connection or what it needs, mostly
+    /// descriptors.
     pub rests_exhausted: u64,
     /// Jobs run by workers.
     pub jobs: u64,

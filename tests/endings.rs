@@ -171,19 +171,33 @@ fn a_reset_with_answers_queued() {
     reset(&server, client, CloseReason::Reset);
 }
 
-#[test]
-fn a_reset_with_an_answer_deferred() {
+fn reset_with_an_answer_deferred(half_closed: bool, service: impl Fn(&Gate) -> TestServer) {
     let gate = Gate::default();
-    let server = start(Limits::default(), ordered(slow(&gate)));
+    let server = service(&gate);
     let mut client = server.connect();
     client.send_frame(&[&b"slow"[..], &[0; MIB]].concat());
     wait_until_served(&server, 1);
+    if half_closed {
+        client.shutdown_write();
+    }
     reset(&server, client, CloseReason::Reset);
     gate.open();
     eventually("the job is done", || {
         (server.stats.jobs.load(Relaxed) == 1).then_some(())
     });
     server.wait_until_empty();
+}
+
+#[test]
+fn a_reset_with_an_answer_deferred() {
+    for half_closed in [false, true] {
+        reset_with_an_answer_deferred(half_closed, |gate| {
+            start(Limits::default(), ordered(slow(gate)))
+        });
+        reset_with_an_answer_deferred(half_closed, |gate| {
+            start(Limits::default(), unordered(slow(gate)))
+        });
+    }
 }
 
 #[test]

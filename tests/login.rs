@@ -510,7 +510,8 @@ fn a_notification_logs_in_silently() {
     };
     notify(&mut client, "login", json!(["alice", "a"]));
     eventually("it is logged in", || {
-        (user(&mut client) == "alice").then_some(())
+        let who = call(&mut client, "whoami", &json!([]));
+        (who["result"]["user"] == "alice").then_some(())
     });
     notify(&mut client, "logout", json!([]));
     assert_eq!(user(&mut client), Value::Null);

@@ -4,19 +4,21 @@
 
 mod util;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 use std::time::Duration;
 
 use gateloop::error::CloseReason;
 use gateloop::limits::{DEFERRED_PER_CONNECTION_MAX, JOBS_QUEUED_MAX, Limits};
 use gateloop::protocol::Message;
-use gateloop::service::{Flow, Replies, Service};
-use util::eventually;
+use gateloop::service::{Echo, Flow, Replies, Service};
 use util::measure::{need_descriptors, wait_until_arrived};
-use util::server::{TestServer, frame, open_config, start};
-use util::services::{Gate, Rest, Source, job, unordered};
+use util::server::{TestServer, frame, keyed_config, open_config, start};
+use util::services::{Gate, Rest, Source, defer, job, unordered};
+use util::{dawdle, eventually};
 
 /// What a job's answer holds while it lies in the reactor's inbox.
 const ANSWER: usize = 1_000;
@@ -218,4 +220,56 @@ fn who_streams_to_a_fast_reader_has_one_round_a_turn() {
     }
     assert!(watched.calls.load(Relaxed) > 0, "the stream never paused");
     assert_eq!(watched.repeated.load(Relaxed), 0);
+}
+
+/// The places of finished jobs were free while their owners ran, who took them again at once: as
+/// long as these few had more to ask, nobody else was served.
+#[test]
+fn who_has_jobs_without_end_starves_nobody() {
+    const OWNERS: usize = JOBS_QUEUED_MAX / DEFERRED_PER_CONNECTION_MAX;
+    const JOBS: usize = 200;
+    let service = unordered(|message: &mut Message<'_>, replies: &mut Replies<'_>| {
+        if message.bytes() == b"ping" {
+            replies.forward(message);
+            return Flow::Continue;
+        }
+        defer(replies, || {
+            dawdle(Duration::from_millis(1));
+            b"done".to_vec()
+        })
+    });
+    let server = start(Limits::default(), service);
+    let mut client = server.connect();
+    client.echo(b"ping");
+    let mut owners: Vec<_> = (0..OWNERS).map(|_| server.connect()).collect();
+    for owner in &mut owners {
+        owner.send(&frame(b"job").repeat(JOBS));
+    }
+    eventually("all places are taken", || {
+        (server.stats.messages.load(Relaxed) > JOBS_QUEUED_MAX as u64).then_some(())
+    });
+    client.echo(b"ping");
+    let done = server.stats.jobs.load(Relaxed) as usize;
+    assert!(done < OWNERS * JOBS / 2, "{done} jobs were done before");
+}
+
+/// Each turn of a drain ended once more who had been refused: it was not lingered with, and what
+/// it had sent behind its wrong key reset the connection before it had read that it was wrong.
+#[test]
+fn who_is_refused_in_a_drain_can_read_it() {
+    let server = TestServer::start(keyed_config("key"), Echo);
+    let mut client = server.connect();
+    client.recv_frame();
+    client.send_frame(b"certainly no MAC");
+    eventually("the key was looked at", || {
+        (server.stats.bytes_in.load(Relaxed) > 0).then_some(())
+    });
+    let mut socket = client.0.try_clone().expect("a descriptor");
+    server.stop.drain();
+    let sender = thread::spawn(move || socket.write_all(&vec![0; 8 * 1024 * 1024]));
+    assert_eq!(client.recv_to_end(), frame(b"#FAILURE#"));
+    let sent = sender.join().expect("no panic");
+    assert!(sent.is_ok(), "{sent:?}");
+    drop(client);
+    assert_eq!(server.wait().cut, 0);
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::listener::{Accepted, Listener, Socket};
 use super::transport::Transport;
@@ -14,8 +14,6 @@ use crate::session::Rules;
 #[derive(Debug)]
 pub struct Door {
     listeners: Vec<Listener>,
-    /// Whether a warning that nobody can be let in is out.
-    warned: bool,
 }
 
 impl Door {
@@ -24,7 +22,6 @@ impl Door {
     pub fn new(sockets: Vec<Socket>) -> Self {
         Self {
             listeners: sockets.into_iter().map(Listener::new).collect(),
-            warned: false,
         }
     }
 
@@ -110,22 +107,14 @@ impl Door {
             self.rest(n, &stats.rests_full, "max-connections", now);
             return None;
         }
-        let refused = match listener.accept() {
-            Accepted::One(transport, peer) => {
-                stats.accepted.fetch_add(1, Relaxed);
-                return Some((transport, peer));
-            }
-            Accepted::NoneWaits => None,
-            Accepted::Exhausted => Some("descriptors or memory"),
-            Accepted::Broken(error) => {
-                debug!(%error, "a listener failed and is retried");
-                Some("listeners that accept")
-            }
-        };
+        let accepted = listener.accept();
+        if let Accepted::One(transport, peer) = accepted {
+            stats.accepted.fetch_add(1, Relaxed);
+            return Some((transport, peer));
+        }
         stats.open.fetch_sub(1, Relaxed);
-        match refused {
-            Some(limit) => self.rest(n, &stats.rests_exhausted, limit, now),
-            None => self.warned = false,
+        if let Accepted::Refused(error) = accepted {
+            self.rest(n, &stats.rests_exhausted, &error.to_string(), now);
         }
         None
     }
@@ -138,11 +127,13 @@ impl Door {
 
     /// Has a listener rest for want of something; counted each time, and logged once.
     fn rest(&mut self, n: usize, rests: &AtomicU64, limit: &str, now: Instant) {
-        let listener = self.listeners.get_mut(n);
-        if listener.is_some_and(|listener| listener.rest(now)) {
+        let Some(listener) = self.listeners.get_mut(n) else {
+            return;
+        };
+        if listener.rest(now) {
             rests.fetch_add(1, Relaxed);
         }
-        if !std::mem::replace(&mut self.warned, true) {
+        if listener.is_news() {
             warn!(limit, "nobody can be let in for now");
         }
     }

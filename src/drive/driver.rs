@@ -206,10 +206,11 @@ impl<S: Service, T: Borrow<Transport>> Driver<S, T> {
 
     /// Beside a client that waits for its answer nothing is read or written that would tell.
     fn notice_reset(&mut self, lent: &Lent<'_, S>) {
-        let commands = matches!(self.session.connection().phase(), Phase::Commands);
+        let session = &self.session;
         if self.readiness.contains(Readiness::BROKEN)
-            && commands
-            && !self.session.may_serve(lent.jobs)
+            && matches!(session.connection().phase(), Phase::Commands)
+            && !session.wants_read(lent.jobs)
+            && !session.is_left_over(lent.jobs)
             && let Ok(Some(error)) = socket2::SockRef::from(self.transport()).take_error()
         {
             self.broken(&error);

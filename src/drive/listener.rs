@@ -63,10 +63,8 @@ pub enum Accepted {
     One(Transport, Option<SocketAddr>),
     /// None waits.
     NoneWaits,
-    /// The system has no descriptor or memory for one.
-    Exhausted,
-    /// The socket is of no use any more.
-    Broken(Errno),
+    /// The system has no descriptor or memory for one, or the socket is of no use any more.
+    Refused(Errno),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +79,8 @@ enum State {
 pub struct Listener {
     socket: Socket,
     state: State,
+    /// Whether a warning that nobody can be let in is out.
+    warned: bool,
 }
 
 impl Listener {
@@ -90,6 +90,7 @@ impl Listener {
         Self {
             socket,
             state: State::Ready,
+            warned: false,
         }
     }
 
@@ -118,6 +119,11 @@ impl Listener {
         !matches!(mem::replace(&mut self.state, resting), State::Resting(_))
     }
 
+    /// Whether nobody was warned since all who waited were last let in. Now somebody is.
+    pub fn is_news(&mut self) -> bool {
+        !mem::replace(&mut self.warned, true)
+    }
+
     /// Goes on after a rest.
     pub fn resume(&mut self) {
         if let State::Resting(_) = self.state {
@@ -144,10 +150,8 @@ impl Listener {
             match error {
                 Errno::AGAIN => {
                     self.state = State::Waiting;
+                    self.warned = false;
                     return Accepted::NoneWaits;
-                }
-                Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
-                    return Accepted::Exhausted;
                 }
                 // accept(2): errors of the new connection's network are passed on by Linux.
                 Errno::INTR
@@ -162,7 +166,7 @@ impl Listener {
                 | Errno::NOPROTOOPT
                 | Errno::OPNOTSUPP
                 | Errno::TIMEDOUT => {}
-                _ => return Accepted::Broken(error),
+                _ => return Accepted::Refused(error),
             }
         }
     }

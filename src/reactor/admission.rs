@@ -40,7 +40,8 @@ impl<S: Service> Reactor<S> {
         };
         let admitted = self.admit(transport, peer);
         if let Err(error) = &admitted {
-            debug!(%error, reason = %CloseReason::Reset, "closed");
+            let peer = peer.map(tracing::field::display);
+            debug!(peer, %error, reason = %CloseReason::Reset, "closed");
             rules.stats.closed(CloseReason::Reset);
             rules.stats.open.fetch_sub(1, Relaxed);
             self.door

@@ -38,9 +38,9 @@ impl<S: Service> Reactor<S> {
             return;
         }
         let mut completions = self.inbox.take();
-        self.kit.jobs.room += completions.len();
+        let freed = completions.len();
         let stats = Arc::clone(&self.kit.rules.stats);
-        stats.jobs.fetch_add(completions.len() as u64, Relaxed);
+        stats.jobs.fetch_add(freed as u64, Relaxed);
         completions.sort_by_key(|completion| completion.key.slot);
         while let Some(last) = completions.last() {
             let key = last.key;
@@ -61,19 +61,30 @@ impl<S: Service> Reactor<S> {
                 });
             }
         }
+        // Those who had these places must not take them again before those who wait for one.
+        self.kit.jobs.room += freed;
     }
 
     /// As many of those that wait for a place among the workers run as there are places. Each turn
     /// asks, as who is woken may leave its place to the next.
     pub(super) fn wake_the_crowd(&mut self) {
-        for _ in 0..self.kit.jobs.room {
-            let Some(slot) = self.crowd.first(0) else {
-                break;
-            };
-            self.crowd.remove(slot);
+        for slot in self.crowd.iter(0).take(self.kit.jobs.room) {
             if let Some(driver) = self.drivers.get_mut(slot) {
                 enqueue(&mut self.ready, driver, slot);
             }
+        }
+    }
+
+    /// Who has nothing more to wait for leaves the crowd; who has just taken places, and wants
+    /// more, is behind all others in it. Who was woken in vain keeps its turn.
+    pub(super) fn join_or_leave_the_crowd(&mut self, slot: usize, waits: bool) {
+        let waited = self.crowd.list_of(slot).is_some();
+        let took = !self.kit.jobs.taken.is_empty();
+        if waited && (took || !waits) {
+            self.crowd.remove(slot);
+        }
+        if waits && (took || !waited) {
+            self.crowd.push(0, slot);
         }
     }
 }

@@ -54,6 +54,13 @@ impl Lists {
         (first != NIL).then_some(first as usize)
     }
 
+    /// The slots of a list, from the one that has been in it for longest.
+    pub fn iter(&self, list: usize) -> impl Iterator<Item = usize> {
+        let some = |slot: u32| (slot != NIL).then_some(slot as usize);
+        let first = some(self.ends[list].first);
+        std::iter::successors(first, move |&slot| some(self.nodes[slot].next))
+    }
+
     /// Appends a slot that is in no list.
     pub fn push(&mut self, list: usize, slot: usize) {
         debug_assert_eq!(self.list_of(slot), None);

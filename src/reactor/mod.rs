@@ -6,7 +6,7 @@
 //! 3. Note the events as readiness bits. An event for a slot's last tenant is a no-op.
 //! 4. Run each ready connection within its budget; what is left over joins the ready queue again.
 //! 5. Take what the workers have finished; each connection runs once for all its answers.
-//! 6. Fire timers.
+//! 6. Fire timers. Wake as many of those who wait for the workers as there are free places.
 //! 7. Reap the closed: slots are freed from here on, when no event of this turn can mean them.
 //! 8. Accept, within the budget; reap the strangers who made room.
 //! 9. Leave, if draining and nobody is left.
@@ -231,10 +231,11 @@ impl<S: Service> Reactor<S> {
             self.strangers.remove(slot);
             self.kit.rules.stats.strangers.fetch_sub(1, Relaxed);
         }
-        if driver.session.waits_for_workers(&self.kit.jobs) && self.crowd.list_of(slot).is_none() {
-            self.crowd.push(0, slot);
-        }
+        let waits = driver.session.waits_for_workers(&self.kit.jobs);
         let holds = driver.session.held();
+        if waits || self.crowd.list_of(slot).is_some() {
+            self.join_or_leave_the_crowd(slot, waits);
+        }
         self.kit.trim();
         self.submit_jobs(slot);
         if holds != held {

@@ -24,7 +24,10 @@ impl<S: Service> Reactor<S> {
         self.drain_deadline = Some(self.kit.now + self.kit.rules.limits.drain_timeout);
         self.door.last_call();
         for n in 0..self.door.len() {
-            while self.accept_one(n) {}
+            while self.accept_one(n) {
+                // A stranger who made room must not count as there.
+                self.reap();
+            }
         }
         self.door.close();
         for (slot, driver) in &mut self.drivers {

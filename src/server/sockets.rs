@@ -1,17 +1,20 @@
 //! Binds a server's addresses: every reactor its own socket for TCP, one shared socket for Unix.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
 
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 use super::{BindError, Config};
 use crate::address::Address;
 use crate::drive::Socket;
+use crate::limits::{SOCKET_LOCK_PAUSE, SOCKET_LOCK_TIMEOUT};
 
 /// What was bound, and what must be tidied up for it at the end.
 #[derive(Debug)]
@@ -103,10 +106,7 @@ fn tcp_socket(address: SocketAddr) -> io::Result<RawSocket> {
 
 /// Nobody can connect before `listen`, and by then only the owner may.
 fn bind_unix(path: &Path, config: &Config) -> io::Result<(SocketFile, Vec<Socket>)> {
-    // Two starts at once must not both find the file stale.
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let folder = File::open(folder.unwrap_or(Path::new(".")))?;
-    folder.lock()?;
+    let _lock = lock_beside(path);
     remove_stale(path)?;
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -117,6 +117,22 @@ fn bind_unix(path: &Path, config: &Config) -> io::Result<(SocketFile, Vec<Socket
     let listener = UnixListener::from(socket);
     let clones = (0..config.reactors).map(|_| Ok(Socket::Unix(listener.try_clone()?)));
     Ok((file, clones.collect::<io::Result<_>>()?))
+}
+
+/// Held while a socket file is judged and replaced or removed: else of two starts both could find
+/// it stale, or a server that ends could take its successor's away. Whoever has a lock on a folder
+/// for longer, or forbids to read it, must not keep a server from starting: it does without.
+fn lock_beside(path: &Path) -> Option<File> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = File::open(folder.unwrap_or(Path::new("."))).ok()?;
+    let deadline = Instant::now() + SOCKET_LOCK_TIMEOUT;
+    while let Err(TryLockError::WouldBlock) = folder.try_lock() {
+        if Instant::now() >= deadline {
+            return None;
+        }
+        thread::park_timeout(SOCKET_LOCK_PAUSE);
+    }
+    Some(folder)
 }
 
 /// Removes a socket file that nobody listens on any more, and nothing else.
@@ -158,6 +174,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        let _lock = lock_beside(&self.path);
         if identity(&self.path).is_ok_and(|now| now == self.identity) {
             // Whoever cannot remove it leaves a stale file, which the next start replaces.
             let _ = fs::remove_file(&self.path);

@@ -47,10 +47,7 @@ impl<S: Service> Session<S> {
             return;
         }
         match &self.connection.phase {
-            Phase::Handshake(_) if self.refusing => {
-                self.connection.refuse(lent.out);
-                self.end(CloseReason::WrongKey);
-            }
+            Phase::Handshake(_) if self.refusing => self.refuse(lent),
             Phase::Handshake(_) => self.end(CloseReason::HandshakeTimeout),
             Phase::Commands | Phase::Draining(_) if due(self.connection.write_deadline(limits)) => {
                 self.end(CloseReason::WriteTimeout);

@@ -74,8 +74,7 @@ impl<S: Service> Session<S> {
     /// The server stops: what is whole now is answered, and nothing later.
     pub fn stop_input(&mut self, lent: &mut Lent<'_, S>) {
         if self.refusing {
-            self.connection.refuse(lent.out);
-            return self.end(CloseReason::WrongKey);
+            return self.refuse(lent);
         }
         if self.connection.input == Input::Open {
             self.connection.input = Input::Stopped;

@@ -229,6 +229,13 @@ impl<S: Service> Session<S> {
         }
     }
 
+    /// The peer is told that its key is wrong: what it owed for that is paid.
+    fn refuse(&mut self, lent: &mut Lent<'_, S>) {
+        self.refusing = false;
+        self.connection.refuse(lent.out);
+        self.end(CloseReason::WrongKey);
+    }
+
     #[inline]
     fn deliver(&mut self, message: &mut Message<'_>, lent: &mut Lent<'_, S>) {
         lent.budget.messages = lent.budget.messages.saturating_sub(1);

@@ -96,8 +96,9 @@ impl<S: Service> Driver<S> {
             let connection = self.session.connection();
             let starved = connection.is_starved(lent.out, &lent.rules.limits);
             coverage.hit_if(starved, "starved");
-            let freed = paused && self.session.may_serve(lent.jobs);
-            if !freed || lent.budget.is_spent() {
+            let more = self.session.is_left_over(lent.jobs)
+                || self.readiness.readable && self.session.wants_read(lent.jobs);
+            if !(paused && more) || lent.budget.is_spent() {
                 break;
             }
             coverage.hit("freed by its own write");
