@@ -65,6 +65,9 @@ pub const HEAD_BYTES: usize = 64;
 /// What a read asks for after a long message: the next one's header and little more, as all that
 /// comes with it must be copied.
 pub const PEEK_BYTES: usize = 4 * KIB;
+/// What one read of a thread asks for that is not a reactor: there may be thousands of them, and
+/// longer messages are read to a place of their own anyway.
+pub const THREAD_READ_BYTES: usize = LONG_MESSAGE_BYTES;
 /// What one read of the client asks for.
 pub const CLIENT_READ_BYTES: usize = 64 * KIB;
 /// What a long message's buffer starts with where no recycled one fits: it grows as bytes come,

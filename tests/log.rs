@@ -4,16 +4,18 @@
 
 mod util;
 
+use gateloop::server::Model;
 use serde_json::Value;
 use util::cli::{FREE_PORT, KEY, gateloop_with_key};
 use util::{Serving, gateloop};
 
-/// The log of a server that was called once, as JSON.
-fn log(level: &str) -> Vec<Value> {
+/// The log of a server of this model that was called once, as JSON.
+fn log(level: &str, model: Model) -> Vec<Value> {
     let serve = ["serve", "--listen", FREE_PORT, "--log-format", "json"];
     let serving = Serving::from_command(
         gateloop()
             .args(serve)
+            .args(["--model", model.name()])
             .env("GATELOOP_AUTHKEY", KEY)
             .env("RUST_LOG", format!("gateloop={level}")),
     );
@@ -33,7 +35,11 @@ fn fields<'a>(log: &'a [Value], message: &str) -> Vec<&'a Value> {
 
 #[test]
 fn debug_tells_of_each_end_with_its_reason_and_bytes() {
-    let log = log("debug");
+    Model::ALL.into_iter().for_each(tells_of_each_end);
+}
+
+fn tells_of_each_end(model: Model) {
+    let log = log("debug", model);
     let [closed] = fields(&log, "closed")[..] else {
         panic!("one end: {log:?}")
     };
@@ -47,13 +53,21 @@ fn debug_tells_of_each_end_with_its_reason_and_bytes() {
     for bytes in ["bytes_in", "bytes_out"] {
         assert!(closed[bytes].as_u64() > Some(0), "{closed}");
     }
-    assert_eq!(fields(&log, "ready").len(), 1);
+    assert_eq!(fields(&log, "accepted").len(), 1);
+    let [ready] = fields(&log, "ready")[..] else {
+        panic!("ready once: {log:?}")
+    };
+    assert_eq!(ready["model"], model.name());
     assert!(fields(&log, "read").is_empty());
 }
 
 #[test]
 fn trace_tells_of_each_read_write_and_transition_and_whose_it_was() {
-    let log = log("trace");
+    Model::ALL.into_iter().for_each(tells_of_each_step);
+}
+
+fn tells_of_each_step(model: Model) {
+    let log = log("trace", model);
     let closed = fields(&log, "closed")[0];
     for (message, all) in [("read", "bytes_in"), ("write", "bytes_out")] {
         let moved = fields(&log, message);

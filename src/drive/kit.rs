@@ -43,12 +43,12 @@ pub struct Moved {
 }
 
 impl<S: Service> Kit<S> {
-    /// A kit with a turn's read buffer.
+    /// A kit whose reads take up to so many bytes at once.
     #[must_use]
-    pub fn new(service: S, rules: Arc<Rules>) -> Self {
+    pub fn new(service: S, rules: Arc<Rules>, read_bytes: usize) -> Self {
         Self {
             service,
-            read_buffer: vec![0; rules.limits.turn_bytes],
+            read_buffer: vec![0; read_bytes],
             rules,
             out: Vec::new(),
             pool: Pool::default(),

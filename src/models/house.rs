@@ -39,6 +39,8 @@ pub struct House {
 struct State {
     threads: usize,
     panicked: bool,
+    /// Nobody waits any more for the threads that are left.
+    abandoned: bool,
     /// By their numbers, so the oldest is the first.
     guests: BTreeMap<u64, Arc<Guest>>,
     strangers: BTreeSet<u64>,
@@ -175,9 +177,9 @@ impl House {
             state = wait(&self.changed, state);
         }
         if state.threads > 0 {
-            let guests = state.guests.values();
-            self.stop
-                .count_cut(guests.filter(|guest| guest.is_owed()).count());
+            state.abandoned = true;
+            let owed = state.guests.values().filter(|guest| guest.is_owed());
+            self.stop.count_cut(owed.count());
         }
         let panicked = state.panicked;
         drop(state);
@@ -212,6 +214,14 @@ impl House {
         let result = job();
         set(false);
         result
+    }
+
+    /// A guest is cut off while something is under way.
+    pub(super) fn count_cut(&self) {
+        // Those of an abandoned thread are counted already.
+        if !lock(&self.state).abandoned {
+            self.stop.count_cut(1);
+        }
     }
 
     /// To be called with the state locked, so that it is not missed.

@@ -8,7 +8,7 @@ use std::{io, thread};
 use super::house::House;
 use super::visit::Visit;
 use crate::drive::{Door, Kit, Ran};
-use crate::limits::POOL_BYTES_MAX;
+use crate::limits::{POOL_BYTES_MAX, THREAD_READ_BYTES};
 use crate::protocol::Pool;
 use crate::service::Service;
 
@@ -22,9 +22,10 @@ pub struct Thread<S: Service> {
 impl<S: Service> Thread<S> {
     pub fn new(house: &Arc<House>, service: S) -> Self {
         house.thread_begins();
+        let rules = Arc::clone(&house.rules);
         Self {
             house: Arc::clone(house),
-            kit: Kit::new(service, Arc::clone(&house.rules)),
+            kit: Kit::new(service, rules, THREAD_READ_BYTES),
             pooled: 0,
         }
     }
@@ -78,5 +79,46 @@ impl<S: Service> Drop for Thread<S> {
     fn drop(&mut self) {
         self.house.pooled.fetch_sub(self.pooled, Relaxed);
         self.house.thread_ends(thread::panicking());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Limits, POOL_BUFFER_BYTES_MAX};
+    use crate::penalties::Penalties;
+    use crate::protocol::{FramingKind, HandshakeRules};
+    use crate::service::Echo;
+    use crate::session::Rules;
+
+    #[test]
+    fn all_threads_together_keep_what_one_reactor_does() {
+        let rules = Rules {
+            handshake: HandshakeRules::None,
+            framing: FramingKind::default(),
+            limits: Limits::default(),
+            penalties: Penalties::default(),
+            stats: Arc::default(),
+            epoch: Instant::now(),
+        };
+        let house = Arc::new(House::new(Arc::new(rules)).expect("two descriptors"));
+        let one_too_many = POOL_BYTES_MAX / POOL_BUFFER_BYTES_MAX + 1;
+        let mut threads: Vec<_> = (0..one_too_many)
+            .map(|_| Thread::new(&house, Echo))
+            .collect();
+        for thread in &mut threads {
+            thread.kit.pool.give(vec![0; POOL_BUFFER_BYTES_MAX]);
+            thread.share_pool();
+        }
+        let pooled = || house.pooled.load(Relaxed);
+        let kept = threads.iter().map(|thread| thread.kit.pool.bytes());
+        assert_eq!(kept.sum::<usize>(), POOL_BYTES_MAX);
+        assert_eq!(pooled(), POOL_BYTES_MAX);
+        threads.pop();
+        assert_eq!(pooled(), POOL_BYTES_MAX);
+        drop(threads.pop());
+        assert_eq!(pooled(), POOL_BYTES_MAX - POOL_BUFFER_BYTES_MAX);
+        drop(threads);
+        assert_eq!(pooled(), 0);
     }
 }

@@ -22,14 +22,21 @@ pub fn start<S: Service>(house: &Arc<House>, sockets: Vec<Socket>, service: S) -
 fn accept<S: Service>(mut thread: Thread<S>, mut door: Door) {
     loop {
         let order = thread.house.stop.order();
+        let mut accepts = thread.house.rules.limits.turn_accepts;
         match order {
             Stop::No => {}
-            Stop::Drain => door.last_call(),
+            Stop::Drain => {
+                door.last_call();
+                accepts = usize::MAX;
+            }
             Stop::Abort => return,
         }
         let departures = thread.house.departures();
         for n in 0..door.len() {
-            while let Some(visit) = thread.let_in(&mut door, n) {
+            for _ in 0..accepts {
+                let Some(visit) = thread.let_in(&mut door, n) else {
+                    break;
+                };
                 if let Err(error) = serve(&thread, visit) {
                     debug!(%error, "a connection gets no thread");
                     door.rest_for("threads", n, &thread.house.rules, thread.kit.now);

@@ -80,8 +80,9 @@ impl<S: Service> Visit<S> {
         if let Some(reason) = verdict {
             self.driver.session.end(reason);
         } else if order == Stop::Abort {
-            let busy = self.driver.is_busy(lent.out);
-            self.house.stop.count_cut(usize::from(busy));
+            if self.driver.is_busy(lent.out) {
+                self.house.count_cut();
+            }
             self.driver.session.end(CloseReason::Aborted);
         } else if order > self.order {
             self.driver.begin_last_read(lent.now);

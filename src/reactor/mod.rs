@@ -100,7 +100,8 @@ impl<S: Service> Reactor<S> {
             registry.register(&mut SourceFd(&socket), token, Interest::READABLE)?;
         }
         let workers = Workers::new(rules.limits.workers, Arc::clone(&inbox));
-        let kit = Kit::new(service, rules);
+        let turn_bytes = rules.limits.turn_bytes;
+        let kit = Kit::new(service, rules, turn_bytes);
         Ok(Self {
             poll,
             drivers: Slab::new(),
