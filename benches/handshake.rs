@@ -1,4 +1,4 @@
-//! One whole `mutual` handshake, both sides of it, in memory: what a new client costs.
+//! One whole handshake, both sides of it, in memory: what a new client costs.
 
 use std::hint::black_box;
 use std::mem;
@@ -6,6 +6,7 @@ use std::mem;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use gateloop::limits::Limits;
 use gateloop::protocol::connection::{Connection, Event};
+use gateloop::protocol::handshake::challenge::{self, Proof};
 use gateloop::protocol::handshake::mutual;
 use gateloop::protocol::{Digest, Digests, FramingKind, HandshakeRules, Key};
 
@@ -24,14 +25,25 @@ fn take_in(side: &mut Connection, said: &[u8], limits: &Limits, out: &mut Vec<u8
 fn handshake(c: &mut Criterion) {
     let mut group = c.benchmark_group("handshake");
     let limits = Limits::default();
-    for digest in Digest::ALL {
+    let key = || Key::new("a key of sixteen bytes or more").expect("a key");
+    let mutual = Digest::ALL.map(|digest| {
         let rules = HandshakeRules::Mutual(mutual::Rules {
             digests: Digests::from(digest),
             allow_own_challenges: true,
-            ..mutual::Rules::new(Key::new("a key of sixteen bytes or more").expect("a key"))
+            ..mutual::Rules::new(key())
         });
+        (BenchmarkId::new("mutual", digest), rules)
+    });
+    let challenge = [Proof::Hmac, Proof::Md5].map(|proof| {
+        let rules = HandshakeRules::Challenge(challenge::Rules {
+            allow_own_challenges: true,
+            ..challenge::Rules::new(key(), proof)
+        });
+        (BenchmarkId::from_parameter(proof.name()), rules)
+    });
+    for (id, rules) in mutual.into_iter().chain(challenge) {
         let (mut said, mut answer) = (Vec::new(), Vec::new());
-        group.bench_function(BenchmarkId::from_parameter(digest), |b| {
+        group.bench_function(id, |b| {
             b.iter(|| {
                 let framing = FramingKind::I32Be;
                 let mut entropy = |nonce: &mut [u8]| nonce.fill(8);

@@ -1,4 +1,4 @@
-//! The handshake `mutual` between two who keep to it, each pair of settings in three deliveries.
+//! The handshakes between two who keep to them, each pair of settings in three deliveries.
 
 #[path = "util/random.rs"]
 mod random;
@@ -11,11 +11,12 @@ use std::mem;
 
 use gateloop::error::ProtocolError::{self, DigestNotAccepted, KeyRefused};
 use gateloop::protocol::framing::Decoded;
+use gateloop::protocol::handshake::challenge::{self, Proof};
 use gateloop::protocol::handshake::mutual::Rules;
 use gateloop::protocol::handshake::{AnyHandshake, Digest, Digests, HandshakeRules, Key, Step};
 use random::Random;
 use seed::seed;
-use shared_key::{FAILURE, rules};
+use shared_key::{FAILURE, KEY, rules};
 
 enum Delivery {
     Whole,
@@ -52,14 +53,21 @@ struct Side {
 
 impl Side {
     fn server(rules: Rules, seed: u64) -> Self {
-        let (mut entropy, mut outbox) = (Random(seed), Vec::new());
-        let rules = HandshakeRules::Mutual(rules);
-        let server = AnyHandshake::accept(&rules, &mut |nonce| entropy.fill(nonce), &mut outbox);
-        Self::new(server.unwrap(), entropy, outbox)
+        Self::accept(&HandshakeRules::Mutual(rules), seed)
     }
 
     fn client(rules: Rules, seed: u64) -> Self {
-        let client = AnyHandshake::connect(&HandshakeRules::Mutual(rules));
+        Self::connect(&HandshakeRules::Mutual(rules), seed)
+    }
+
+    fn accept(rules: &HandshakeRules, seed: u64) -> Self {
+        let (mut entropy, mut outbox) = (Random(seed), Vec::new());
+        let server = AnyHandshake::accept(rules, &mut |nonce| entropy.fill(nonce), &mut outbox);
+        Self::new(server.unwrap(), entropy, outbox)
+    }
+
+    fn connect(rules: &HandshakeRules, seed: u64) -> Self {
+        let client = AnyHandshake::connect(rules);
         Self::new(client.unwrap(), Random(seed), Vec::new())
     }
 
@@ -185,6 +193,59 @@ fn different_keys_end_at_the_server_which_says_so_when_it_is_told_to() {
             assert_eq!(server.outbox, FAILURE);
             converse(&mut server, &mut client, &mut delivery);
             assert_eq!(client.end, Some(Err(KeyRefused)));
+        }
+    }
+}
+
+// Where the client alone proves its key.
+
+/// Server and client, each with its key, after their conversation in this delivery.
+fn challenged(proof: Proof, keys: [&str; 2], delivery: &mut Delivery, seed: u64) -> [Side; 2] {
+    let [server, client] = keys.map(|key| {
+        HandshakeRules::Challenge(challenge::Rules {
+            allow_own_challenges: true,
+            ..challenge::Rules::new(Key::new(key).unwrap(), proof)
+        })
+    });
+    let (mut server, mut client) = (Side::accept(&server, seed), Side::connect(&client, 0));
+    assert_eq!(server.outbox.len(), challenge::CHALLENGE_BYTES);
+    while client.end.is_none() {
+        carry(&mut server, &mut client, delivery);
+    }
+    // Nothing is waited for: the first command leaves with the response.
+    assert_eq!(client.outbox.len(), proof.response_bytes());
+    client.outbox.extend_from_slice(b"\0\0\0\x02hi");
+    converse(&mut server, &mut client, delivery);
+    assert_eq!(client.end, Some(Ok(Step::Answered)));
+    assert_eq!(
+        (&server.outbox[..], &client.inbox[..]),
+        (&b""[..], &b""[..])
+    );
+    [server, client]
+}
+
+#[test]
+fn a_response_passes_and_the_bytes_glued_to_it_are_left_for_the_commands() {
+    let mut random = Random(seed());
+    for proof in [Proof::Hmac, Proof::Md5] {
+        for mut delivery in Delivery::all(&mut random) {
+            let [server, _] = challenged(proof, [KEY; 2], &mut delivery, random.next());
+            assert_eq!(server.end, Some(Ok(Step::Passed(Digest::Md5))));
+            assert_eq!(server.inbox, b"\0\0\0\x02hi");
+        }
+    }
+}
+
+#[test]
+fn another_response_ends_at_the_server_which_has_no_word_for_it() {
+    let mut random = Random(seed());
+    for proof in [Proof::Hmac, Proof::Md5] {
+        for mut delivery in Delivery::all(&mut random) {
+            let keys = [KEY, "宝塔镇河妖"];
+            let [mut server, _] = challenged(proof, keys, &mut delivery, random.next());
+            assert_eq!(server.end, Some(Ok(Step::WrongKey)));
+            server.handshake.refuse(&mut server.outbox);
+            assert_eq!(server.outbox, b"");
         }
     }
 }

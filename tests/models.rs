@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use gateloop::client::{self, Client};
 use gateloop::error::{CloseReason, ProtocolError};
 use gateloop::limits::{Limits, PENALTY_FIRST};
-use gateloop::protocol::{FramingKind, HandshakeRules};
+use gateloop::protocol::handshake::challenge::{self, Proof};
+use gateloop::protocol::{FramingKind, HandshakeRules, Key};
 use gateloop::server::{BindError, Config, Model, Server};
 use gateloop::service::{Echo, Flow, Service};
 use util::measure::{cpu_time, wait_until_arrived};
@@ -59,9 +60,20 @@ fn start(model: Model, service: impl Service) -> TestServer {
 /// Every handshake. One that is new does not compile until it is listed.
 fn handshakes() -> Vec<HandshakeRules> {
     match HandshakeRules::None {
-        HandshakeRules::None | HandshakeRules::Mutual(_) => {}
+        HandshakeRules::None | HandshakeRules::Mutual(_) | HandshakeRules::Challenge(_) => {}
     }
-    vec![HandshakeRules::None, HandshakeRules::Mutual(rules(KEY))]
+    let challenge = |proof| {
+        HandshakeRules::Challenge(challenge::Rules {
+            allow_own_challenges: true,
+            ..challenge::Rules::new(Key::new(KEY).expect("a key"), proof)
+        })
+    };
+    vec![
+        HandshakeRules::None,
+        HandshakeRules::Mutual(rules(KEY)),
+        challenge(Proof::Hmac),
+        challenge(Proof::Md5),
+    ]
 }
 
 /// How what a client sends is cut on its way.

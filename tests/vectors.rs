@@ -7,6 +7,7 @@ use std::time::Duration;
 use gateloop::error::ProtocolError::{self, KeyRefused, MessageTooLong, NegativeLength};
 use gateloop::limits::MESSAGE_BYTES_MAX;
 use gateloop::protocol::framing::{AnyFraming, Decoded, Framing, FramingKind, LengthPrefix};
+use gateloop::protocol::handshake::challenge::{CHALLENGE_BYTES, Proof};
 use gateloop::protocol::handshake::mutual::{self, Client, Rules, Server};
 use gateloop::protocol::handshake::{Digest, Key, Step};
 use gateloop::service::rpc::Rpc;
@@ -61,6 +62,14 @@ fn parts(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// Bytes written as text in quotation marks, or in hexadecimal.
+fn hex_or_text(text: &str) -> Vec<u8> {
+    match text.starts_with("`\"") {
+        true => parts(text),
+        false => hex(text),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Side {
     Server,
@@ -103,6 +112,7 @@ fn every_mark_is_looked_up_here() {
         "transcript of an old client",
         "transcript of an old server",
         "transcript of a wrong key",
+        "responses",
         "rpc",
     ];
     assert_eq!(names, known);
@@ -270,6 +280,21 @@ fn transcripts() {
     assert_eq!(serve(wrong_key, key()), Ok(Step::WrongKey));
     let wrong = Key::new("wrong").unwrap();
     assert_eq!(connect(wrong_key, wrong), Err(KeyRefused));
+}
+
+#[test]
+fn responses() {
+    let key = key();
+    for [name, challenge, response] in table("responses") {
+        let mut proofs = [Proof::Hmac, Proof::Md5].into_iter();
+        let proof = proofs.find(|proof| proof.name() == name);
+        let proof = proof.expect("a handshake with a response");
+        let (challenge, response) = (parts(challenge), hex_or_text(response));
+        assert_eq!(challenge.len(), CHALLENGE_BYTES);
+        assert_eq!(response.len(), proof.response_bytes());
+        assert_eq!(proof.response(&key, &challenge), response, "{name}");
+        assert!(proof.verify(&key, &challenge, &response), "{name}");
+    }
 }
 
 // Services.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use gateloop::limits::KEY_BYTES_WARN;
-use gateloop::protocol::handshake::mutual;
-use gateloop::protocol::{Digests, HandshakeRules, Key};
+use gateloop::protocol::handshake::{challenge, mutual};
+use gateloop::protocol::{Digest, Digests, HandshakeRules, Key};
 use zeroize::Zeroizing;
 
 use super::Failure;
@@ -25,6 +25,10 @@ const MADE_UP_BYTES: usize = 32;
 enum Handshake {
     /// Both sides prove that they hold the key, as Python's multiprocessing does
     Mutual,
+    /// The client answers 10 random bytes with their HMAC-MD5; the server proves nothing
+    Hmac,
+    /// The same with plain MD5 of the key and those bytes, which is weak
+    Md5,
     /// No proof; a server takes it on loopback and Unix sockets, or with --insecure
     None,
 }
@@ -53,15 +57,20 @@ impl HandshakeArgs {
     /// The serving side's handshake; with it the key, if one had to be made up.
     pub(super) fn server_rules(&self) -> Result<(HandshakeRules, Option<MadeUp>), Failure> {
         match self.handshake {
-            Handshake::None => Ok((self.without_key(), None)),
-            Handshake::Mutual => match self.given()? {
-                Some(key) => Ok((self.mutual(key), None)),
-                None => {
-                    let made_up = make_up()?;
-                    let key = Key::new(made_up.0.as_bytes()).map_err(Failure::failed)?;
-                    Ok((self.mutual(key), Some(made_up)))
-                }
-            },
+            Handshake::None => return Ok((self.without_key(), None)),
+            Handshake::Md5 => tracing::warn!(
+                "--handshake md5 is weak: it is for clients that speak nothing better, on networks \
+                 that you trust"
+            ),
+            Handshake::Hmac | Handshake::Mutual => {}
+        }
+        match self.given()? {
+            Some(key) => Ok((self.rules(key)?, None)),
+            None => {
+                let made_up = make_up()?;
+                let key = Key::new(made_up.0.as_bytes()).map_err(Failure::failed)?;
+                Ok((self.rules(key)?, Some(made_up)))
+            }
         }
     }
 
@@ -69,8 +78,8 @@ impl HandshakeArgs {
     pub(super) fn client_rules(&self) -> Result<HandshakeRules, Failure> {
         match self.handshake {
             Handshake::None => Ok(HandshakeRules::None),
-            Handshake::Mutual => match self.given()? {
-                Some(key) => Ok(self.mutual(key)),
+            _ => match self.given()? {
+                Some(key) => self.rules(key),
                 None => Err(Failure::usage(format!(
                     "no key: give --authkey-file or {VARIABLE}, or --handshake none"
                 ))),
@@ -85,11 +94,26 @@ impl HandshakeArgs {
         HandshakeRules::None
     }
 
-    fn mutual(&self, key: Key) -> HandshakeRules {
-        HandshakeRules::Mutual(mutual::Rules {
-            digests: self.digests,
-            ..mutual::Rules::new(key)
-        })
+    /// The handshake under this key.
+    fn rules(&self, key: Key) -> Result<HandshakeRules, Failure> {
+        let proof = match self.handshake {
+            Handshake::None => return Ok(HandshakeRules::None),
+            Handshake::Mutual => {
+                return Ok(HandshakeRules::Mutual(mutual::Rules {
+                    digests: self.digests,
+                    ..mutual::Rules::new(key)
+                }));
+            }
+            Handshake::Hmac => challenge::Proof::Hmac,
+            Handshake::Md5 => challenge::Proof::Md5,
+        };
+        if !self.digests.contains(Digest::Md5) {
+            return Err(Failure::usage(format!(
+                "--handshake {} knows no digest but md5, which --digests leaves out",
+                proof.name()
+            )));
+        }
+        Ok(HandshakeRules::Challenge(challenge::Rules::new(key, proof)))
     }
 
     /// The key that was given, if one was: the file's before the variable's.

@@ -180,7 +180,11 @@ fn serve<S: Service>(
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
     let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
     let introduction = made_up
-        .map(|key| introduction(&key, &server.addresses()[0], framing))
+        .map(|key| {
+            // Python's `multiprocessing` knows no other.
+            let paste = handshake == "mutual" && framing == FramingKind::I32Be;
+            introduction(&key, &server.addresses()[0], paste)
+        })
         .unwrap_or_default();
     // In one piece: whoever reads a line of it has the others, too.
     say(&format!(
@@ -202,14 +206,15 @@ fn serve<S: Service>(
     }
 }
 
-/// What is said once about a made-up key; a script finds it behind `authkey: `.
-fn introduction(MadeUp(key): &MadeUp, address: &Address, framing: FramingKind) -> String {
+/// What is said once about a made-up key; a script finds it behind `authkey: `. With a line to
+/// `paste` where Python's `multiprocessing` speaks handshake and framing.
+fn introduction(MadeUp(key): &MadeUp, address: &Address, paste: bool) -> String {
     let key = key.as_str();
     let mut text = format!(
         "authkey: {key}\n\
          This key was made up for this run. To keep one, give --authkey-file or GATELOOP_AUTHKEY.\n"
     );
-    // Python's `multiprocessing` knows no other framing, and no IPv6.
+    // It knows no IPv6.
     let address = match address {
         Address::Tcp(address) if address.is_ipv6() => None,
         Address::Tcp(address) if address.ip().is_unspecified() => {
@@ -218,7 +223,7 @@ fn introduction(MadeUp(key): &MadeUp, address: &Address, framing: FramingKind) -
         Address::Tcp(address) => Some(format!("(\"{}\", {})", address.ip(), address.port())),
         Address::Unix(path) => Some(format!("{path:?}")),
     };
-    if let Some(address) = address.filter(|_| framing == FramingKind::I32Be) {
+    if let Some(address) = address.filter(|_| paste) {
         text += &format!(
             "To paste into Python:\n\
              from multiprocessing.connection import Client; \

@@ -64,6 +64,9 @@ pub enum Error {
     LineBreak,
     /// The other side closed the connection in the middle of the handshake.
     Closed,
+    /// The other side closed before it had said anything. The handshakes `hmac` and `md5` refuse
+    /// a key in no other way; but it may also have had nothing to answer.
+    Unanswered,
 }
 
 impl fmt::Display for Error {
@@ -79,6 +82,9 @@ impl fmt::Display for Error {
             Self::KeyRefused => f.write_str("the server refused the key"),
             Self::WrongKey => f.write_str("the server does not hold the same key"),
             Self::Closed => f.write_str("the server closed the connection during the handshake"),
+            Self::Unanswered => f.write_str(
+                "the server closed without a word, which is how this handshake refuses a key",
+            ),
         }
     }
 }
@@ -111,6 +117,8 @@ pub struct Client {
     connection: Connection,
     framing: FramingKind,
     limits: Limits,
+    /// Whether the server has taken our key, as far as the handshake tells or its answers do.
+    admitted: bool,
     /// Bytes that were read; those before `at` are served.
     input: Vec<u8>,
     at: usize,
@@ -139,6 +147,7 @@ impl Client {
                 message_bytes_max: config.message_bytes_max,
                 ..Limits::default()
             },
+            admitted: !matches!(config.handshake, HandshakeRules::Challenge(_)),
             input: Vec::new(),
             at: 0,
             out: Vec::new(),
@@ -207,8 +216,9 @@ impl Client {
     /// Receives one message; `None` when the other side has sent its last.
     ///
     /// # Errors
-    /// If none comes within the time-out, or the connection is gone or ends inside a message. After
-    /// a time-out another call goes on with what has come.
+    /// If none comes within the time-out, or the connection is gone or ends inside a message, or
+    /// ends before the first one after a handshake that does not tell whether the key was right.
+    /// After a time-out another call goes on with what has come.
     pub fn recv(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let wait = self.socket.mode().wait();
         loop {
@@ -216,11 +226,13 @@ impl Client {
                 let rest = &self.input[self.at..];
                 let message = rest[payload].to_vec();
                 self.at += wire;
+                self.admitted = true;
                 return Ok(Some(message));
             }
             if self.connection.input == Input::Eof {
                 return match self.at == self.input.len() {
-                    true => Ok(None),
+                    true if self.admitted => Ok(None),
+                    true => Err(Error::Unanswered),
                     false => Err(ProtocolError::TruncatedMessage.into()),
                 };
             }

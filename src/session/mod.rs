@@ -215,9 +215,11 @@ impl<S: Service> Session<S> {
             "handshake"
         );
         match step {
-            Step::Continue => {}
+            Step::Continue | Step::Answered => {}
             Step::PeerProved => lent.rules.penalties.passed(address),
             Step::Passed(_) => {
+                // Where nothing is proved to the peer, this is the first that is known of its key.
+                lent.rules.penalties.passed(address);
                 self.mark_ms = lent.rules.ms(lent.now);
                 self.trace_phase("handshake", None);
             }

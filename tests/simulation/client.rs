@@ -190,6 +190,7 @@ impl Client {
         let script = Arc::clone(&self.script);
         while self.greeting_bytes.is_some()
             && self.end.is_none()
+            && !self.fin_sent
             && now >= self.thinks_until
             && self.connection.pending(&self.out) < QUEUE_BYTES
             && self.answers.standing_out() < script.window

@@ -10,8 +10,12 @@ use gateloop::session::{Lent, Session};
 use crate::services::Kind;
 
 /// What all seeds together must meet, beside every phase, every end and every service.
-const MUST_HAPPEN: [&str; 22] = [
-    "no handshake",
+const MUST_HAPPEN: [&str; 26] = [
+    "handshake: none",
+    "handshake: mutual",
+    "handshake: hmac",
+    "handshake: md5",
+    "a wrong response was closed on",
     "a handshake in pieces",
     "the client was told of a wrong key",
     "a message of no bytes",

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use gateloop::limits::{LONG_MESSAGE_BYTES, Limits};
+use gateloop::protocol::handshake::challenge::{self, Proof};
 use gateloop::protocol::handshake::mutual;
 use gateloop::protocol::{Digest, Digests, FramingKind, HandshakeRules, Key};
 
@@ -379,11 +380,29 @@ fn draw_carriage(volume: usize, random: &mut Random) -> Carriage {
     }
 }
 
-/// The handshake of both ends: none where it does not matter, else a mutual one that they pass, or
-/// do not, as planned.
+/// The handshake of both ends: none where it does not matter, else one that they pass, or do not,
+/// as planned.
 fn draw_rules(plan: Plan, random: &mut Random) -> (HandshakeRules, HandshakeRules) {
     if !plan.is_keyless() && random.chance(40) {
         return (HandshakeRules::None, HandshakeRules::None);
+    }
+    let held = if matches!(plan, Plan::WrongKey { .. }) {
+        "another key"
+    } else {
+        "the key"
+    };
+    let key = |key: &str| Key::new(key).expect("a key");
+    // Both ends live in this process.
+    let allow_own_challenges = true;
+    if plan != Plan::OtherDigests && random.chance(40) {
+        let proof = random.pick(&[Proof::Hmac, Proof::Md5]);
+        let rules = |text: &str| {
+            HandshakeRules::Challenge(challenge::Rules {
+                allow_own_challenges,
+                ..challenge::Rules::new(key(text), proof)
+            })
+        };
+        return (rules("the key"), rules(held));
     }
     let (server, client) = loop {
         let (server, client) = (draw_digests(random), draw_digests(random));
@@ -394,18 +413,12 @@ fn draw_rules(plan: Plan, random: &mut Random) -> (HandshakeRules, HandshakeRule
             break (server, client);
         }
     };
-    let rules = |key: &str, digests| {
+    let rules = |text: &str, digests| {
         HandshakeRules::Mutual(mutual::Rules {
             digests,
-            // Both ends live in this process.
-            allow_own_challenges: true,
-            ..mutual::Rules::new(Key::new(key).expect("a key"))
+            allow_own_challenges,
+            ..mutual::Rules::new(key(text))
         })
-    };
-    let held = if matches!(plan, Plan::WrongKey { .. }) {
-        "another key"
-    } else {
-        "the key"
     };
     (rules("the key", server), rules(held, client))
 }

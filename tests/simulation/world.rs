@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gateloop::error::CloseReason;
-use gateloop::protocol::{HandshakeRules, Pool};
+use gateloop::protocol::Pool;
 use gateloop::service::{Jobs, Service};
 use gateloop::session::{Budget, Lent, Rules, Session};
 
@@ -111,8 +111,7 @@ impl<S: Service> World<S> {
         let address = random.chance(50).then_some(([127, 0, 0, 1], 1).into());
         let session = kit.lend(Duration::ZERO, |lent, _| Session::open(1, address, lent));
         let mut coverage = Coverage::default();
-        let open = matches!(script.server_rules, HandshakeRules::None);
-        coverage.hit_if(open, "no handshake");
+        coverage.hit(&format!("handshake: {}", script.server_rules.name()));
         Self {
             client: Client::new(Arc::clone(&script)),
             workers: Workers::new(&script.crowds),

@@ -181,11 +181,16 @@ impl Connection {
         };
         let message = bytes.get(payload).unwrap_or_default();
         let step = handshake.advance(message, entropy, out)?;
-        if let Step::Passed(digest) = step {
-            self.digest = Some(digest);
-            self.stranger = false;
-            self.phase = Phase::Commands;
-        }
+        let digest = match step {
+            Step::Passed(digest) => Some(digest),
+            Step::Answered => None,
+            Step::Continue | Step::PeerProved | Step::WrongKey => {
+                return Ok(Event::Handshake { step, wire });
+            }
+        };
+        self.digest = digest;
+        self.stranger = false;
+        self.phase = Phase::Commands;
         Ok(Event::Handshake { step, wire })
     }
 

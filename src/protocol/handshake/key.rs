@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac as _, SimpleHmac};
-use md5::Md5;
+use md5::{Digest as _, Md5};
 use sha2::{Sha256, Sha384};
 use sha3::{Sha3_256, Sha3_384};
 use zeroize::Zeroizing;
@@ -35,6 +35,12 @@ impl Key {
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.0.len() < KEY_BYTES_WARN
+    }
+
+    /// MD5 of the key followed by `message`.
+    pub(super) fn md5_with(&self, message: &[u8]) -> [u8; 16] {
+        let hash = Md5::new().chain_update(&**self.0).chain_update(message);
+        hash.finalize().into()
     }
 }
 

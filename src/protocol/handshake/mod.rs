@@ -1,5 +1,6 @@
 //! Who may speak: a handshake proves that both sides hold the key before a command is read.
 
+pub mod challenge;
 mod issued;
 mod key;
 pub mod mutual;
@@ -23,6 +24,9 @@ pub enum Step {
     /// Both sides are satisfied: the very next byte belongs to the commands. The digest is the one
     /// with which the peer proved its key.
     Passed(Digest),
+    /// Connecting side of a handshake in which nothing is proved to it: the very next byte belongs
+    /// to the commands, if the server takes the answer. If not, it closes without a word.
+    Answered,
     /// The peer's proof is wrong. Serving side: the caller decides when to say so, with
     /// [`AnyHandshake::refuse`], and then ends the connection. Connecting side: it has been said.
     WrongKey,
@@ -33,6 +37,8 @@ pub enum Step {
 pub enum HandshakeRules {
     /// Both sides prove that they hold the key.
     Mutual(mutual::Rules),
+    /// The client proves that it holds the key: `hmac` or `md5`.
+    Challenge(challenge::Rules),
     /// Straight to the commands.
     None,
 }
@@ -43,6 +49,7 @@ impl HandshakeRules {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Mutual(_) => "mutual",
+            Self::Challenge(rules) => rules.proof.name(),
             Self::None => "none",
         }
     }
@@ -61,29 +68,37 @@ pub enum AnyHandshake {
     MutualServer(mutual::Server),
     /// The connecting side of `mutual`.
     MutualClient(mutual::Client),
+    /// The serving side of `hmac` or `md5`.
+    ChallengeServer(challenge::Server),
+    /// The connecting side of `hmac` or `md5`.
+    ChallengeClient(challenge::Client),
 }
 
 impl AnyHandshake {
     /// The serving side; `None` where there is nothing to prove. What it has to say first is
     /// appended to `out`.
     pub fn accept(rules: &HandshakeRules, entropy: Entropy<'_>, out: &mut Vec<u8>) -> Option<Self> {
-        match rules {
-            HandshakeRules::None => None,
+        Some(match rules {
+            HandshakeRules::None => return None,
             HandshakeRules::Mutual(rules) => {
-                Some(Self::MutualServer(mutual::Server::new(rules, entropy, out)))
+                Self::MutualServer(mutual::Server::new(rules, entropy, out))
             }
-        }
+            HandshakeRules::Challenge(rules) => {
+                Self::ChallengeServer(challenge::Server::new(rules, entropy, out))
+            }
+        })
     }
 
     /// The connecting side; `None` where there is nothing to prove.
     #[must_use]
     pub fn connect(rules: &HandshakeRules) -> Option<Self> {
-        match rules {
-            HandshakeRules::None => None,
-            HandshakeRules::Mutual(rules) => {
-                Some(Self::MutualClient(mutual::Client::new(rules.clone())))
+        Some(match rules.clone() {
+            HandshakeRules::None => return None,
+            HandshakeRules::Mutual(rules) => Self::MutualClient(mutual::Client::new(rules)),
+            HandshakeRules::Challenge(rules) => {
+                Self::ChallengeClient(challenge::Client::new(rules))
             }
-        }
+        })
     }
 
     /// Looks for a whole handshake message at the front of `bytes`.
@@ -93,6 +108,8 @@ impl AnyHandshake {
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
         match self {
             Self::MutualServer(_) | Self::MutualClient(_) => mutual::decode(bytes),
+            Self::ChallengeServer(server) => Ok(server.decode(bytes)),
+            Self::ChallengeClient(client) => Ok(client.decode(bytes)),
         }
     }
 
@@ -109,13 +126,16 @@ impl AnyHandshake {
         match self {
             Self::MutualServer(server) => server.advance(message, out),
             Self::MutualClient(client) => client.advance(message, entropy, out),
+            Self::ChallengeServer(server) => server.advance(message),
+            Self::ChallengeClient(client) => client.advance(message, out),
         }
     }
 
-    /// Appends what a peer with a wrong key is told.
+    /// Appends what a peer with a wrong key is told, if it is told anything.
     pub fn refuse(&self, out: &mut Vec<u8>) {
         match self {
             Self::MutualServer(_) | Self::MutualClient(_) => mutual::refuse(out),
+            Self::ChallengeServer(_) | Self::ChallengeClient(_) => {}
         }
     }
 }

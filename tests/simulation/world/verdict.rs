@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gateloop::error::{CloseReason, ProtocolError};
 use gateloop::limits::PENALTY_FIRST;
-use gateloop::protocol::FramingKind;
+use gateloop::protocol::{FramingKind, HandshakeRules};
 use gateloop::service::Service;
 
 use super::World;
@@ -36,6 +36,11 @@ impl<S: Service> World<S> {
             self.client.end == refused,
             "the client was told of a wrong key",
         );
+        let unproved = matches!(self.script.server_rules, HandshakeRules::Challenge(_));
+        let shown_out = unproved && reason == CloseReason::WrongKey;
+        let silently = shown_out && self.client.end == Some(End::Eof);
+        self.coverage
+            .hit_if(silently, "a wrong response was closed on");
         let served = self.script.requests.iter().take(self.served());
         let empty = served.filter(|request| request.bytes.is_empty()).count();
         self.coverage.hit_if(empty > 0, "a message of no bytes");
