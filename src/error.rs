@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::limits::JSON_DEPTH_MAX;
+
 /// What a peer sent that the protocol does not allow. None of them carries the peer's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,6 +18,11 @@ pub enum ProtocolError {
         /// The limit in force.
         max: usize,
     },
+    /// What came cannot be JSON, whatever follows.
+    NotJson,
+    /// A JSON value has more brackets open at once than
+    /// [`JSON_DEPTH_MAX`].
+    JsonTooDeep,
     /// The stream ended inside a message.
     TruncatedMessage,
     /// A handshake message was not what this step of the protocol asks for.
@@ -36,6 +43,10 @@ impl fmt::Display for ProtocolError {
             Self::NegativeLength(len) => write!(f, "header with the negative length {len}"),
             Self::MessageTooLong { len, max } => {
                 write!(f, "message of {len} bytes is over the limit of {max}")
+            }
+            Self::NotJson => f.write_str("what came is not JSON"),
+            Self::JsonTooDeep => {
+                write!(f, "a JSON value nested more than {JSON_DEPTH_MAX} deep")
             }
             Self::TruncatedMessage => f.write_str("the stream ended inside a message"),
             Self::UnexpectedHandshakeMessage => f.write_str("unexpected handshake message"),
@@ -81,7 +92,8 @@ pub enum CloseReason {
     ServiceClosed,
     /// The service panicked.
     ServicePanic,
-    /// The service announced a long message and sent another length than it had announced.
+    /// The service sent a message of another length than it had announced, or of one that the
+    /// framing cannot announce.
     StreamLength,
     /// The peer has failed to log in too often.
     LoginFailures,

@@ -40,6 +40,12 @@ pub const SEND_HIGH_BYTES: usize = MIB;
 pub const SEND_LOW_BYTES: usize = 256 * KIB;
 /// Queued output at which a connection ends, beside one message of the largest size.
 pub const SEND_HARD_BYTES: usize = 64 * MIB;
+/// Brackets that may be open at once in a value of the framing `json`: as many as `serde_json`
+/// reads, so no service here could make anything of more.
+pub const JSON_DEPTH_MAX: u8 = 127;
+/// A value of the framing `json`, whatever the limit of a message: how much of it has been scanned
+/// is held in 32 bits for each client.
+pub const JSON_MESSAGE_BYTES_MAX: usize = u32::MAX as usize;
 /// What a framing adds to a message at most: the header of `i32be` for a length of 64 bits.
 pub const FRAMING_BYTES_MAX: usize = 12;
 /// All clients' buffers together, over all reactors.

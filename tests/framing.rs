@@ -1,15 +1,16 @@
 //! Whatever the cuts, each framing restores the messages that were put on the wire.
 
+#[path = "util/restore.rs"]
+mod restore;
 #[path = "util/seed.rs"]
 mod seed;
-
-use std::iter;
 
 use gateloop::error::ProtocolError;
 use gateloop::protocol::framing::{AnyFraming, Decoded, Framing, FramingKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use restore::{Restored, restore, restore_each_way};
 
 const MAX: usize = 300;
 
@@ -22,54 +23,13 @@ fn config() -> ProptestConfig {
     }
 }
 
-/// Delivers `wire` in pieces of the given sizes and then, where these are used up, in one. Returns
-/// the messages, and what is left without making one.
-fn restore(
-    kind: FramingKind,
-    wire: &[u8],
-    pieces: impl IntoIterator<Item = usize>,
-) -> (Vec<Vec<u8>>, usize) {
-    let mut framing = AnyFraming::new(kind);
-    let mut pieces = pieces.into_iter();
-    let (mut front, mut arrived, mut messages) = (0, 0, Vec::new());
-    loop {
-        // The end of the stream comes on its own, after the last byte.
-        let eof = arrived == wire.len();
-        let piece = pieces.next().unwrap_or(wire.len());
-        arrived = wire.len().min(arrived + piece);
-        loop {
-            let bytes = &wire[front..arrived];
-            match framing.decode(bytes, eof, MAX).unwrap() {
-                Decoded::Message { payload, wire } => {
-                    assert!(payload.end <= wire && wire <= bytes.len() && wire > 0);
-                    messages.push(bytes[payload].to_vec());
-                    front += wire;
-                }
-                Decoded::Header { header, payload } => {
-                    assert!(header <= bytes.len() && bytes.len() < header + payload);
-                    assert!(payload <= MAX);
-                    break;
-                }
-                Decoded::Incomplete => break,
-            }
-        }
-        if eof {
-            return (messages, wire.len() - front);
-        }
-    }
-}
-
 /// Whole, byte by byte, and in the given pieces.
 fn restores(kind: FramingKind, wire: &[u8], pieces: &[usize], messages: &[Vec<u8>]) {
-    let expected = (messages.to_vec(), 0);
-    assert_eq!(restore(kind, wire, []), expected, "whole");
-    assert_eq!(
-        restore(kind, wire, iter::repeat(1)),
-        expected,
-        "byte by byte"
-    );
-    let cut = restore(kind, wire, pieces.iter().copied().cycle());
-    assert_eq!(cut, expected, "in pieces of {pieces:?}");
+    let expected = Restored {
+        messages: messages.to_vec(),
+        end: Ok(0),
+    };
+    assert_eq!(restore_each_way(kind, wire, pieces, MAX), expected);
 }
 
 /// Both ways to encode, which must agree.
@@ -127,6 +87,15 @@ proptest! {
     }
 
     #[test]
+    fn i32le_restores_the_messages(messages in vec(payload(), 0..20), pieces in pieces()) {
+        let mut wire = Vec::new();
+        for message in &messages {
+            encode(FramingKind::I32Le, message, &mut wire);
+        }
+        restores(FramingKind::I32Le, &wire, &pieces, &messages);
+    }
+
+    #[test]
     fn lines_restores_the_messages(
         messages in vec((line(), any::<bool>()), 0..20),
         unfinished in line(),
@@ -154,9 +123,9 @@ proptest! {
             encode(FramingKind::Raw, message, &mut wire);
         }
         let repeated = pieces.iter().copied().cycle();
-        let (parts, left) = restore(FramingKind::Raw, &wire, repeated);
+        let Restored { messages: parts, end } = restore(FramingKind::Raw, &wire, repeated, MAX);
         prop_assert!(parts.iter().all(|part| (1..=MAX).contains(&part.len())));
-        prop_assert_eq!((parts.concat(), left), (wire, 0));
+        prop_assert_eq!((parts.concat(), end), (wire, Ok(0)));
     }
 
     /// Whatever comes, decoding says what it is or refuses it, and never takes what is not there.
@@ -171,6 +140,7 @@ proptest! {
                 Ok(Decoded::Header { header, payload }) => {
                     prop_assert!(payload <= 16 && bytes.len() < header + payload);
                 }
+                Ok(Decoded::Blank { wire }) => prop_assert!(0 < wire && wire <= bytes.len()),
                 Ok(Decoded::Incomplete) => (),
                 Err(error) => prop_assert_ne!(error, ProtocolError::TruncatedMessage),
             }
@@ -214,6 +184,26 @@ fn i32be_judges_a_length_at_its_header() {
     for len in [MAX as u64 + 1, 1 << 63, u64::MAX] {
         assert_eq!(long_header(len), too_long(len));
     }
+}
+
+#[test]
+fn i32le_judges_a_length_at_its_header() {
+    let header = |len: i32| decode(FramingKind::I32Le, &len.to_le_bytes(), MAX);
+    let at_limit = Ok(Decoded::Header {
+        header: 4,
+        payload: MAX,
+    });
+    assert_eq!(header(MAX as i32), at_limit);
+    assert_eq!(header(MAX as i32 + 1), too_long(MAX as u64 + 1));
+    for negative in [-1, -2, i32::MIN] {
+        assert_eq!(
+            header(negative),
+            Err(ProtocolError::NegativeLength(negative))
+        );
+    }
+    // It has no other form, so this is all that it can announce.
+    let most = AnyFraming::new(FramingKind::I32Le).payload_bytes_max();
+    assert_eq!(most, 0x7fff_ffff);
 }
 
 /// A limit of the whole address space must not make the end of a message wrap around.

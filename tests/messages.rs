@@ -73,7 +73,7 @@ fn payload(framing: FramingKind, len: usize, random: &mut Random) -> Vec<u8> {
     // Repeated at a length that no buffer has.
     let mut block = vec![0; len.min(65_521)];
     random.fill(&mut block);
-    if framing == FramingKind::Lines {
+    if matches!(framing, FramingKind::Lines | FramingKind::Json) {
         block.iter_mut().for_each(|byte| *byte = b' ' + *byte % 64);
     }
     let mut payload = Vec::with_capacity(len + block.len());
@@ -81,7 +81,23 @@ fn payload(framing: FramingKind, len: usize, random: &mut Random) -> Vec<u8> {
         payload.extend_from_slice(&block);
     }
     payload.truncate(len);
+    if framing == FramingKind::Json {
+        quote(&mut payload);
+    }
     payload
+}
+
+/// Makes a JSON string of text: backslashes stay, the one at the end excepted.
+fn quote(text: &mut Vec<u8>) {
+    for byte in text.iter_mut().filter(|byte| **byte == b'"') {
+        *byte = b'/';
+    }
+    text.resize(text.len().max(2), b' ');
+    if let [first, .., before, last] = &mut text[..] {
+        (*before, *last, *first) = (b'.', b'"', b'"');
+    } else {
+        text.fill(b'"');
+    }
 }
 
 /// The stream of these messages, and where in it each begins. Its echo is the same stream.
@@ -89,8 +105,11 @@ fn stream(framing: FramingKind, sizes: &[usize], random: &mut Random) -> (Vec<u8
     let (mut stream, mut begins) = (Vec::new(), Vec::new());
     for &size in sizes {
         begins.push(stream.len());
-        if framing == FramingKind::I32Be {
-            stream.extend(i32::try_from(size).expect("a short payload").to_be_bytes());
+        let len = i32::try_from(size).expect("a short payload");
+        match framing {
+            FramingKind::I32Be => stream.extend(len.to_be_bytes()),
+            FramingKind::I32Le => stream.extend(len.to_le_bytes()),
+            FramingKind::Json | FramingKind::Lines | FramingKind::Raw => {}
         }
         stream.extend(payload(framing, size, random));
         if framing == FramingKind::Lines {
@@ -198,6 +217,16 @@ fn i32be_brings_back_every_size() {
 }
 
 #[test]
+fn i32le_brings_back_every_size() {
+    exchange_every_size(FramingKind::I32Le);
+}
+
+#[test]
+fn json_brings_back_every_size() {
+    exchange_every_size(FramingKind::Json);
+}
+
+#[test]
 fn lines_bring_back_every_size() {
     exchange_every_size(FramingKind::Lines);
 }
@@ -210,7 +239,10 @@ fn raw_brings_back_every_size() {
 #[test]
 fn long_and_short_messages_keep_their_order() {
     let mut random = Random(seed());
-    for framing in [FramingKind::I32Be, FramingKind::Lines] {
+    for framing in FramingKind::ALL {
+        if framing == FramingKind::Raw {
+            continue;
+        }
         let server = start(framing, Limits::default());
         let mut sizes = vec![3, 0, MIB, 1, 0, LONG_MESSAGE_BYTES, 10, 3 * MIB + 1, 2];
         sizes.extend((0..20).map(|_| random.magnitude(17)));
@@ -307,6 +339,23 @@ fn the_long_header_is_taken_with_any_length() {
         assert!(client.recv_frame() == payload, "{len}");
         client.echo(b"the next message is whole, too");
     }
+}
+
+#[test]
+fn a_client_does_not_announce_what_its_framing_cannot() {
+    let framing = FramingKind::I32Le;
+    let server = start(framing, Limits::default());
+    let config = client::Config {
+        framing,
+        ..client::Config::new(HandshakeRules::None)
+    };
+    let mut client = Client::connect(&server.address.into(), config).expect("a server");
+    // Memory that nobody touches is not there.
+    let long = vec![0; i32::MAX as usize + 1];
+    let sent = client.send(&long);
+    assert!(matches!(sent, Err(client::Error::TooLong)), "{sent:?}");
+    client.send(b"one").expect("nothing was sent before");
+    assert_eq!(client.recv().expect("an answer"), Some(b"one".to_vec()));
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! The document cannot lie: each table and dump of docs/PROTOCOL.md that carries a `vectors` mark
 //! is held against the code.
 
+#[path = "util/restore.rs"]
+mod restore;
+
 use std::mem;
 use std::time::Duration;
 
 use gateloop::error::ProtocolError::{self, KeyRefused, MessageTooLong, NegativeLength};
 use gateloop::limits::MESSAGE_BYTES_MAX;
-use gateloop::protocol::framing::{AnyFraming, Decoded, Framing, FramingKind, LengthPrefix};
+use gateloop::protocol::framing::{AnyFraming, Decoded, Framing, FramingKind};
 use gateloop::protocol::handshake::challenge::{CHALLENGE_BYTES, Proof};
 use gateloop::protocol::handshake::mutual::{self, Client, Rules, Server};
 use gateloop::protocol::handshake::{Digest, Key, Step};
@@ -105,6 +108,11 @@ fn every_mark_is_looked_up_here() {
         "i32be headers",
         "i32be refused",
         "i32be streams",
+        "i32le headers",
+        "i32le refused",
+        "i32le streams",
+        "json streams",
+        "json refused",
         "lines streams",
         "key",
         "macs",
@@ -120,65 +128,69 @@ fn every_mark_is_looked_up_here() {
 
 // Framing.
 
+/// The framings with a length before each message.
+const WITH_HEADERS: [FramingKind; 2] = [FramingKind::I32Be, FramingKind::I32Le];
+
 #[test]
-fn i32be_headers() {
-    for [len, header] in table("i32be headers") {
-        let (len, header) = (len.parse().unwrap(), hex(header));
-        let mut out = Vec::new();
-        LengthPrefix.encode_header(len, &mut out);
-        assert_eq!(out, header, "{len}");
-        let claim = match LengthPrefix.decode(&header, false, usize::MAX).unwrap() {
-            Decoded::Header { header, payload } => (header, payload),
-            Decoded::Message { payload, wire } => (wire, payload.len()),
-            Decoded::Incomplete => panic!("{len}: a whole header"),
-        };
-        assert_eq!(claim, (header.len(), len));
+fn headers() {
+    for kind in WITH_HEADERS {
+        for [len, header] in table(&format!("{kind} headers")) {
+            let (len, header) = (len.parse().unwrap(), hex(header));
+            let (mut framing, mut out) = (AnyFraming::new(kind), Vec::new());
+            framing.encode_header(len, &mut out);
+            assert_eq!(out, header, "{kind} {len}");
+            let claim = match framing.decode(&header, false, usize::MAX).unwrap() {
+                Decoded::Header { header, payload } => (header, payload),
+                Decoded::Message { payload, wire } => (wire, payload.len()),
+                other => panic!("{len}: a whole header, not {other:?}"),
+            };
+            assert_eq!(claim, (header.len(), len));
+        }
     }
 }
 
 #[test]
-fn i32be_refused() {
-    for [header, why] in table("i32be refused") {
-        let refused = match LengthPrefix.decode(&hex(header), false, MESSAGE_BYTES_MAX) {
-            Err(NegativeLength(len)) => format!("negative length {len}"),
-            Err(MessageTooLong { len, .. }) => format!("length {len} over the limit"),
-            other => panic!("{header}: {other:?}"),
-        };
-        assert_eq!(refused, why, "{header}");
+fn refused_headers() {
+    for kind in WITH_HEADERS {
+        for [header, why] in table(&format!("{kind} refused")) {
+            let decoded = AnyFraming::new(kind).decode(&hex(header), false, MESSAGE_BYTES_MAX);
+            let refused = match decoded {
+                Err(NegativeLength(len)) => format!("negative length {len}"),
+                Err(MessageTooLong { len, .. }) => format!("length {len} over the limit"),
+                other => panic!("{header}: {other:?}"),
+            };
+            assert_eq!(refused, why, "{kind} {header}");
+        }
     }
 }
 
 #[test]
 fn streams() {
-    for (kind, name) in [
-        (FramingKind::I32Be, "i32be streams"),
-        (FramingKind::Lines, "lines streams"),
+    for (kind, name, end) in [
+        (FramingKind::I32Be, "i32be streams", None),
+        (FramingKind::I32Le, "i32le streams", None),
+        (FramingKind::Json, "json streams", None),
+        (
+            FramingKind::Json,
+            "json refused",
+            Some(ProtocolError::NotJson),
+        ),
+        (FramingKind::Lines, "lines streams", None),
     ] {
         for [stream, messages] in table(name) {
             let messages: Vec<String> = serde_json::from_str(messages.trim_matches('`')).unwrap();
-            for piece in [1, usize::MAX] {
-                assert_eq!(restore(kind, &hex(stream), piece), messages, "{stream}");
+            for pieces in [Some(1), None] {
+                let wire = hex(stream);
+                let pieces = pieces.into_iter().cycle();
+                let restored = restore::restore(kind, &wire, pieces, MESSAGE_BYTES_MAX);
+                let text = restored.messages.into_iter().map(String::from_utf8);
+                let text: Vec<_> = text.map(|message| message.expect("text")).collect();
+                assert_eq!(
+                    (text, restored.end.err()),
+                    (messages.clone(), end),
+                    "{stream}"
+                );
             }
-        }
-    }
-}
-
-/// The messages of a stream that arrives in pieces of a given size, and then ends.
-fn restore(kind: FramingKind, stream: &[u8], piece: usize) -> Vec<String> {
-    let mut framing = AnyFraming::new(kind);
-    let (mut front, mut arrived, mut messages) = (0, 0, Vec::new());
-    loop {
-        let eof = arrived == stream.len();
-        arrived = stream.len().min(arrived.saturating_add(piece));
-        while let Decoded::Message { payload, wire } = framing
-            .decode(&stream[front..arrived], eof, MESSAGE_BYTES_MAX)
-            .unwrap()
-        {
-            messages.push(String::from_utf8(stream[front..][payload].to_vec()).unwrap());
-            front += wire;
-        }
-        if eof {
-            return messages;
         }
     }
 }

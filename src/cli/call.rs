@@ -14,7 +14,12 @@ use super::units::Time;
 use super::{Failure, key, say};
 
 /// Those that tell where an answer ends.
-const FRAMINGS: [FramingKind; 2] = [FramingKind::I32Be, FramingKind::Lines];
+const FRAMINGS: [FramingKind; 4] = [
+    FramingKind::I32Be,
+    FramingKind::I32Le,
+    FramingKind::Json,
+    FramingKind::Lines,
+];
 
 const AFTER_HELP: &str = "\
 Prints the result as JSON. Each flag --some-name can also be given as the variable

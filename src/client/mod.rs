@@ -11,7 +11,7 @@ use std::{fmt, io, mem};
 use self::socket::options::TCP_NODELAY;
 use self::socket::{Partial, Socket, Wait};
 use crate::address::Address;
-use crate::error::ProtocolError;
+use crate::error::{CloseReason, ProtocolError};
 use crate::limits::{CALL_TIMEOUT, CLIENT_READ_BYTES, Limits, MESSAGE_BYTES_MAX};
 use crate::protocol::connection::{Connection, Event, Input, Output};
 use crate::protocol::handshake::Step;
@@ -43,7 +43,8 @@ impl Config {
     }
 }
 
-/// Why a call failed. After any but [`Error::LineBreak`] and [`Error::TimedOut`] the connection is
+/// Why a call failed. After any but [`Error::LineBreak`], [`Error::TooLong`] and
+/// [`Error::TimedOut`] the connection is
 /// of no use.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -62,6 +63,8 @@ pub enum Error {
     /// The message would have been two, as the framing `lines` ends one at a line break. Nothing
     /// was sent.
     LineBreak,
+    /// The message is longer than the framing can say. Nothing was sent.
+    TooLong,
     /// The other side closed the connection in the middle of the handshake.
     Closed,
     /// The other side closed before it had said anything. The handshakes `hmac` and `md5` refuse
@@ -78,6 +81,7 @@ impl fmt::Display for Error {
                 f.write_str("the server speaks in a digest that is not accepted here")
             }
             Self::LineBreak => f.write_str("a message of the framing `lines` has no line break"),
+            Self::TooLong => f.write_str("the message is longer than its framing can say"),
             Self::Protocol(error) => write!(f, "the server broke the protocol: {error}"),
             Self::KeyRefused => f.write_str("the server refused the key"),
             Self::WrongKey => f.write_str("the server does not hold the same key"),
@@ -209,7 +213,9 @@ impl Client {
         };
         self.connection.send_all(message, &mut io);
         // The queue is what a blocking write waits for; the marks are the other side's business.
-        let _ = self.connection.take_fault();
+        if self.connection.take_fault() == Some(CloseReason::StreamLength) {
+            return Err(Error::TooLong);
+        }
         self.write(self.socket.mode().wait())
     }
 
@@ -222,12 +228,19 @@ impl Client {
     pub fn recv(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let wait = self.socket.mode().wait();
         loop {
-            if let Event::Message { payload, wire } = self.advance()? {
-                let rest = &self.input[self.at..];
-                let message = rest[payload].to_vec();
-                self.at += wire;
-                self.admitted = true;
-                return Ok(Some(message));
+            match self.advance()? {
+                Event::Message { payload, wire } => {
+                    let rest = &self.input[self.at..];
+                    let message = rest[payload].to_vec();
+                    self.at += wire;
+                    self.admitted = true;
+                    return Ok(Some(message));
+                }
+                Event::Blank { wire } => {
+                    self.at += wire;
+                    continue;
+                }
+                Event::Handshake { .. } | Event::Incomplete => {}
             }
             if self.connection.input == Input::Eof {
                 return match self.at == self.input.len() {

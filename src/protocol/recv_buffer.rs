@@ -80,6 +80,13 @@ impl RecvBuffer {
         self.0.is_none()
     }
 
+    /// How many bytes of the wire wait here.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.bytes.len())
+    }
+
     /// Memory held, in bytes.
     #[must_use]
     #[inline]

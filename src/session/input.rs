@@ -11,12 +11,20 @@ use crate::service::Service;
 impl<S: Service> Session<S> {
     /// Bytes that were read into the driver's buffer.
     pub fn received(&mut self, mut bytes: &[u8], lent: &mut Lent<'_, S>) {
-        // First what completes the message in the buffer, and not a byte more.
+        // First what completes the message in the buffer.
         while !bytes.is_empty() && !self.connection.recv.is_empty() {
             let (front, rest) = bytes.split_at(self.missing(lent).min(bytes.len()));
             self.connection.recv.append(front);
-            bytes = rest;
             self.serve_buffer(lent);
+            // What was appended beyond it can be served from where it came.
+            let beyond = self.connection.recv.len();
+            bytes = match front.len().checked_sub(beyond) {
+                Some(used) => {
+                    self.connection.recv.clear();
+                    bytes.get(used..).unwrap_or_default()
+                }
+                None => rest,
+            };
             if self.left_over || !self.may_serve(lent.jobs) {
                 break;
             }
@@ -40,7 +48,7 @@ impl<S: Service> Session<S> {
             Ok(Decoded::Header { header, payload }) => {
                 header.saturating_add(payload).saturating_sub(bytes.len())
             }
-            // As much again as is here: what is taken too much is copied once more, no further.
+            // As much again as is here, so that all copies together are as long as the message.
             _ => bytes.len().max(HEAD_BYTES),
         };
         self.connection.recv.put_back(bytes, 0);
@@ -138,6 +146,7 @@ impl<S: Service> Session<S> {
                     self.greeted(step, lent);
                     at += wire;
                 }
+                Ok(Event::Blank { wire }) => at += wire,
                 Ok(Event::Incomplete) => break,
                 Err(error) => {
                     self.end(error.into());

@@ -166,6 +166,7 @@ impl Client {
                     }
                     self.note_passed();
                 }
+                Ok(Event::Blank { wire }) => at += wire,
                 Ok(Event::Incomplete) => break,
                 Err(error) => {
                     self.end = Some(End::Refused(Some(error)));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gateloop::error::CloseReason;
+use gateloop::protocol::FramingKind;
 use gateloop::protocol::connection::Phase;
 use gateloop::service::Service;
 use gateloop::session::{Lent, Session};
@@ -95,13 +96,19 @@ impl Coverage {
         self.hit(&format!("service: {kind:?}"));
     }
 
+    pub fn framing(&mut self, kind: FramingKind) {
+        self.hit(&format!("framing: {kind}"));
+    }
+
     /// What should have happened and did not.
     pub fn gaps(&self) -> Vec<String> {
         let phases = PHASES.map(|name| format!("phase: {name}"));
         let ends = CloseReason::NAMES.map(|name| format!("end: {name}"));
         let services = Kind::ALL.map(|kind| format!("service: {kind:?}"));
+        let framings = FramingKind::ALL.map(|kind| format!("framing: {kind}"));
         let others = MUST_HAPPEN.map(String::from);
-        let all = phases.into_iter().chain(ends).chain(services).chain(others);
+        let all = phases.into_iter().chain(ends).chain(services);
+        let all = all.chain(framings).chain(others);
         all.filter(|what| !self.0.contains_key(what)).collect()
     }
 }

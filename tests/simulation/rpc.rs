@@ -54,7 +54,7 @@ pub fn request(n: usize, size: usize, random: &mut Random) -> Request {
             error(json!(id), -32603, "Internal error"),
         ),
         _ => {
-            let bytes = format!("{{\"id\": {n}, ").into_bytes();
+            let bytes = format!("{{\"id\": {n}, }}").into_bytes();
             let answers = vec![canonical(error(Value::Null, -32700, "Parse error"))];
             return Request { bytes, answers };
         }

@@ -82,15 +82,16 @@ impl Plan {
     }
 
     /// The request that ends it, if one does.
-    fn request(self, limits: &Limits) -> Option<Request> {
-        match self {
-            Self::TooLong => {
-                let bytes = services::pattern(limits.message_bytes_max + 1, 0);
-                Some(Request::of(bytes))
+    fn request(self, framing: FramingKind, limits: &Limits) -> Option<Request> {
+        let bytes = match self {
+            Self::TooLong => services::text(framing, limits.message_bytes_max + 1, 0),
+            Self::Command(command) if framing == FramingKind::Json => {
+                format!("\"{}\"", command.word()).into()
             }
-            Self::Command(command) => Some(Request::of(command.word().into())),
-            _ => None,
-        }
+            Self::Command(command) => command.word().into(),
+            _ => return None,
+        };
+        Some(Request::of(bytes))
     }
 
     /// Whether a request ends it.
@@ -167,6 +168,9 @@ impl Script {
         let framing = random.pick(&[
             FramingKind::I32Be,
             FramingKind::I32Be,
+            FramingKind::I32Le,
+            FramingKind::Json,
+            FramingKind::Json,
             FramingKind::Lines,
             FramingKind::Raw,
         ]);
@@ -196,7 +200,7 @@ impl Script {
             limits.message_bytes_max = 2 * (asked + answered);
         }
         let last = random.up_to(requests.len());
-        if let Some(request) = plan.request(&limits) {
+        if let Some(request) = plan.request(framing, &limits) {
             // What comes behind it is not served.
             requests.insert(last, request);
         }
@@ -234,9 +238,9 @@ impl Script {
     /// Bytes that a message takes on the wire beside its payload.
     pub fn frame_bytes(&self) -> usize {
         match self.framing {
-            FramingKind::I32Be => 4,
+            FramingKind::I32Be | FramingKind::I32Le => 4,
             FramingKind::Lines => 1,
-            FramingKind::Raw => 0,
+            FramingKind::Json | FramingKind::Raw => 0,
         }
     }
 
@@ -335,7 +339,7 @@ fn draw_bounds(
     random: &mut Random,
 ) -> Limits {
     let longest = requests.iter().map(|request| request.bytes.len()).max();
-    // A word of command is always allowed.
+    // A word of command is always allowed, and so is one in quotation marks.
     let longest = longest.unwrap_or_default().max(10);
     let most = requests.iter().map(Request::answer_bytes).max();
     let seconds = |random: &mut Random| Duration::from_secs(random.up_to(5) as u64);

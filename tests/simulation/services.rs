@@ -50,6 +50,21 @@ pub fn pattern(len: usize, start: usize) -> Vec<u8> {
     text
 }
 
+/// The same as a message of this framing: under `json`, a value of `len` bytes, or two.
+pub fn text(framing: FramingKind, len: usize, start: usize) -> Vec<u8> {
+    if framing != FramingKind::Json {
+        return pattern(len, start);
+    }
+    // Brackets and quotation marks that are none.
+    const TRAP: &[u8] = br#"{"\"}]\\":[""#;
+    let (before, behind) = match len.checked_sub(TRAP.len() + 3) {
+        Some(_) if start.is_multiple_of(2) => (TRAP, &b"\"]}"[..]),
+        _ => (&b"\""[..], &b"\""[..]),
+    };
+    let len = len.saturating_sub(before.len() + behind.len());
+    [before, &pattern(len, start), behind].concat()
+}
+
 /// The services of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -74,10 +89,18 @@ impl Kind {
     ];
 
     pub fn draw(framing: FramingKind, random: &mut Random) -> Self {
-        if framing == FramingKind::Raw {
-            return random.pick(&[Self::Echo, Self::Much]);
+        match framing {
+            FramingKind::Raw => random.pick(&[Self::Echo, Self::Much]),
+            // What a stream is asked for, and what it answers, is no JSON.
+            FramingKind::Json => random.pick(&[
+                Self::Echo,
+                Self::Rpc,
+                Self::Unordered,
+                Self::Ordered,
+                Self::Much,
+            ]),
+            _ => random.pick(&Self::ALL),
         }
-        random.pick(&Self::ALL)
     }
 
     /// Whether answers come in the order of the requests.
@@ -124,7 +147,7 @@ impl Kind {
                 let answers = vec![pattern(size, n)];
                 Request { bytes, answers }
             }
-            Self::Much if framing != FramingKind::Raw => {
+            Self::Much if !matches!(framing, FramingKind::Raw | FramingKind::Json) => {
                 let copies = random.below(6);
                 // There is room for one of these below the mark, and not for two.
                 let most_of_the_mark = limits.send_high_bytes.min(50_000) * 2 / 3 + 1;
@@ -136,8 +159,12 @@ impl Kind {
                 Request { bytes, answers }
             }
             _ => {
-                let bytes = pattern(size, n);
+                let mut bytes = text(framing, size, n);
                 let answers = vec![bytes.clone()];
+                if framing == FramingKind::Json && random.chance(30) {
+                    // Blanks before a value are no part of it.
+                    bytes.insert(0, b'\n');
+                }
                 Request { bytes, answers }
             }
         }
@@ -171,6 +198,8 @@ pub enum Expected {
     /// The same, of which the last one may be cut short: under `lines`, the end of the stream ends
     /// a message as well.
     Lines(Vec<Vec<u8>>),
+    /// The same, with blanks before some that are no part of them.
+    Values(Vec<Vec<u8>>),
     /// Bytes without borders.
     Stream(Vec<u8>),
 }
@@ -180,6 +209,7 @@ impl Expected {
         let requests = script.requests.iter().map(|request| request.bytes.clone());
         match script.framing {
             FramingKind::Raw => Self::Stream(requests.flatten().collect()),
+            FramingKind::Json => Self::Values(requests.collect()),
             FramingKind::Lines if matches!(script.plan, Plan::Short { .. }) => {
                 Self::Lines(requests.collect())
             }
@@ -192,6 +222,9 @@ impl Expected {
         match self {
             Self::Messages(messages) | Self::Lines(messages) => {
                 (messages.get(served)?.as_slice() == message).then_some(served + 1)
+            }
+            Self::Values(values) => {
+                (values.get(served)?.trim_ascii_start() == message).then_some(served + 1)
             }
             Self::Stream(bytes) => {
                 let end = served + message.len();
@@ -206,7 +239,7 @@ impl Expected {
             Self::Lines(messages) => messages
                 .get(served)
                 .is_some_and(|next| next.starts_with(message)),
-            Self::Messages(_) | Self::Stream(_) => false,
+            Self::Messages(_) | Self::Values(_) | Self::Stream(_) => false,
         }
     }
 }
@@ -296,7 +329,10 @@ impl Command {
     }
 
     fn of(message: &[u8]) -> Option<Self> {
-        let is = |command: &Self| command.word().as_bytes() == message;
+        let quoted = message
+            .strip_prefix(b"\"")
+            .and_then(|rest| rest.strip_suffix(b"\""));
+        let is = |command: &Self| command.word().as_bytes() == quoted.unwrap_or(message);
         Self::ALL.into_iter().find(is)
     }
 

@@ -83,6 +83,11 @@ pub enum Event {
         /// How many of the bytes given it took.
         wire: usize,
     },
+    /// Bytes between two messages that mean nothing.
+    Blank {
+        /// How many of the bytes given they are.
+        wire: usize,
+    },
     /// Nothing whole.
     Incomplete,
 }
@@ -173,8 +178,10 @@ impl Connection {
         entropy: Entropy<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Event, ProtocolError> {
-        let Decoded::Message { payload, wire } = self.decode(bytes, limits)? else {
-            return Ok(Event::Incomplete);
+        let (payload, wire) = match self.decode(bytes, limits)? {
+            Decoded::Message { payload, wire } => (payload, wire),
+            Decoded::Blank { wire } => return Ok(Event::Blank { wire }),
+            Decoded::Header { .. } | Decoded::Incomplete => return Ok(Event::Incomplete),
         };
         let Phase::Handshake(handshake) = &mut self.phase else {
             return Ok(Event::Message { payload, wire });

@@ -48,7 +48,7 @@ impl Connection {
             self.part(message.len(), io.now);
             io.out.extend_from_slice(message);
             self.end_of_part(io.out);
-        } else {
+        } else if self.can_announce(message.len()) {
             self.framing.encode_header(message.len(), io.out);
             io.out.extend_from_slice(message);
             io.out.extend_from_slice(self.framing.trailer());
@@ -60,7 +60,11 @@ impl Connection {
     #[inline]
     pub fn forward(&mut self, message: &mut Message<'_>, io: &mut Output<'_>) {
         match message {
-            Message::Owned(bytes) if bytes.len() > SEND_COPY_BYTES_MAX && !self.is_streaming() => {
+            Message::Owned(bytes)
+                if bytes.len() > SEND_COPY_BYTES_MAX
+                    && !self.is_streaming()
+                    && self.can_announce(bytes.len()) =>
+            {
                 self.framing.encode_header(bytes.len(), io.out);
                 self.send.push_copy(io.out, io.limits, io.now);
                 io.out.clear();
@@ -85,7 +89,13 @@ impl Connection {
             self.part(written, io.now);
             self.end_of_part(unfinished.out);
         } else {
-            self.framing.encode_with(unfinished.out, write);
+            let mut written = 0;
+            self.framing.encode_with(unfinished.out, |out| {
+                let start = out.len();
+                write(out);
+                written = out.len().saturating_sub(start);
+            });
+            self.can_announce(written);
         }
         unfinished.whole = unfinished.out.len();
         drop(unfinished);
@@ -127,8 +137,9 @@ impl Connection {
             self.starved = true;
             return Err(0);
         }
-        self.framing
-            .encode_header(usize::try_from(len).unwrap_or(usize::MAX), io.out);
+        let bytes = usize::try_from(len).unwrap_or(usize::MAX);
+        self.can_announce(bytes);
+        self.framing.encode_header(bytes, io.out);
         self.send.set_stream_left(len, io.now);
         self.end_of_part(io.out);
         Ok(())
@@ -137,6 +148,16 @@ impl Connection {
     #[inline]
     pub(crate) fn is_streaming(&self) -> bool {
         self.send.stream_left() > 0
+    }
+
+    /// Whether the framing has a header for so long a message; if not, that is a fault.
+    #[inline]
+    fn can_announce(&mut self, len: usize) -> bool {
+        let can = len <= self.framing.payload_bytes_max();
+        if !can {
+            self.fault = Some(Fault::Stream);
+        }
+        can
     }
 
     fn part(&mut self, len: usize, now: Instant) {
@@ -396,6 +417,30 @@ mod tests {
         assert_eq!(out, b"\0\0\0\x05abcde");
         assert_eq!(stream(&[b"abcd"]).1, CloseReason::StreamLength);
         assert_eq!(stream(&[b"ab", b"cdef"]).0, Some(CloseReason::StreamLength));
+    }
+
+    #[test]
+    fn a_message_that_the_framing_cannot_announce_is_a_fault() {
+        let limits = limits();
+        let most = i32::MAX as u64;
+        for (framing, len, fault) in [
+            (FramingKind::I32Le, most, None),
+            (
+                FramingKind::I32Le,
+                most + 1,
+                Some(CloseReason::StreamLength),
+            ),
+            (FramingKind::I32Be, most + 1, None),
+        ] {
+            let (mut connection, mut out) = (connection(framing), Vec::new());
+            let mut io = Output {
+                out: &mut out,
+                limits: &limits,
+                now: Instant::now(),
+            };
+            connection.begin(len, &mut io).unwrap();
+            assert_eq!(connection.take_fault(), fault, "{framing} {len}");
+        }
     }
 
     #[test]

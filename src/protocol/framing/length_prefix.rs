@@ -1,4 +1,5 @@
-//! `i32be`: a length before each message, as Python's `multiprocessing.connection` writes it.
+//! `i32be` and `i32le`: a length before each message. The first is as Python's
+//! `multiprocessing.connection` writes it:
 //!
 //! ```text
 //!   0         4                        0          4               12
@@ -9,6 +10,9 @@
 //!
 //! Senders use the second form past 0x7fffffff bytes (`Connection._send_bytes` in CPython's
 //! `Lib/multiprocessing/connection.py`); its reader takes it with any length, and so does this.
+//!
+//! `i32le` is the order of most machines, what `struct.pack('i', n)` makes there. It has the first
+//! form alone; every negative length is an error.
 
 use super::{Decoded, Framing};
 use crate::error::ProtocolError;
@@ -30,18 +34,7 @@ impl Framing for LengthPrefix {
         let Some((header, len)) = read_header(bytes)? else {
             return Ok(Decoded::Incomplete);
         };
-        let payload = match usize::try_from(len) {
-            Ok(payload) if payload <= max => payload,
-            _ => return Err(ProtocolError::MessageTooLong { len, max }),
-        };
-        let wire = header.saturating_add(payload);
-        if bytes.len() < wire {
-            return Ok(Decoded::Header { header, payload });
-        }
-        Ok(Decoded::Message {
-            payload: header..wire,
-            wire,
-        })
+        behind(header, len, bytes, max)
     }
 
     #[inline]
@@ -64,6 +57,73 @@ impl Framing for LengthPrefix {
         write(out);
         seal(out, start, SHORT_PAYLOAD_BYTES_MAX);
     }
+}
+
+/// A signed 32-bit little-endian length before each payload; it needs no memory of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LengthPrefixLe;
+
+impl Framing for LengthPrefixLe {
+    #[inline]
+    fn decode(&mut self, bytes: &[u8], _eof: bool, max: usize) -> Result<Decoded, ProtocolError> {
+        let Some(header) = bytes.first_chunk::<SHORT_HEADER_BYTES>() else {
+            return Ok(Decoded::Incomplete);
+        };
+        let len = i32::from_le_bytes(*header);
+        match u64::try_from(len) {
+            Ok(len) => behind(SHORT_HEADER_BYTES, len, bytes, max),
+            Err(_) => Err(ProtocolError::NegativeLength(len)),
+        }
+    }
+
+    #[inline]
+    fn payload_bytes_max(&self) -> usize {
+        SHORT_PAYLOAD_BYTES_MAX
+    }
+
+    #[inline]
+    fn encode_header(&self, len: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&little_header(len));
+    }
+
+    #[inline]
+    fn trailer(&self) -> &'static [u8] {
+        b""
+    }
+
+    #[inline]
+    fn encode_with(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = out.len();
+        out.extend_from_slice(&[0; SHORT_HEADER_BYTES]);
+        write(out);
+        let payload = start.saturating_add(SHORT_HEADER_BYTES);
+        let header = little_header(out.len().saturating_sub(payload));
+        if let Some(place) = out.get_mut(start..payload) {
+            place.copy_from_slice(&header);
+        }
+    }
+}
+
+/// No length over [`SHORT_PAYLOAD_BYTES_MAX`] comes here.
+fn little_header(len: usize) -> [u8; SHORT_HEADER_BYTES] {
+    i32::try_from(len).unwrap_or(i32::MAX).to_le_bytes()
+}
+
+/// What lies behind a whole header that claims `len` bytes.
+#[inline]
+fn behind(header: usize, len: u64, bytes: &[u8], max: usize) -> Result<Decoded, ProtocolError> {
+    let payload = match usize::try_from(len) {
+        Ok(payload) if payload <= max => payload,
+        _ => return Err(ProtocolError::MessageTooLong { len, max }),
+    };
+    let wire = header.saturating_add(payload);
+    if bytes.len() < wire {
+        return Ok(Decoded::Header { header, payload });
+    }
+    Ok(Decoded::Message {
+        payload: header..wire,
+        wire,
+    })
 }
 
 /// The header's length and the payload's, or `None` where the header is not whole.
@@ -165,6 +225,23 @@ mod tests {
         for len in [-2, i32::MIN] {
             let negative = Err(ProtocolError::NegativeLength(len));
             assert_eq!(decode(&len.to_be_bytes(), 8), negative);
+        }
+    }
+
+    #[test]
+    fn little_endian_lengths_are_judged_at_the_header_too() {
+        let decode = |bytes: &[u8]| LengthPrefixLe.decode(bytes, false, 8);
+        assert_eq!(decode(b"\x02\0\0"), Ok(Decoded::Incomplete));
+        assert_eq!(decode(b"\0\0\0\0"), message(4, 0));
+        assert_eq!(decode(b"\x02\0\0\0hi\x01"), message(4, 2));
+        let (header, payload) = (4, 8);
+        let at_limit = Ok(Decoded::Header { header, payload });
+        assert_eq!(decode(&8i32.to_le_bytes()), at_limit);
+        let too_long = Err(ProtocolError::MessageTooLong { len: 9, max: 8 });
+        assert_eq!(decode(&9i32.to_le_bytes()), too_long);
+        for len in [-1, -2, i32::MIN] {
+            let negative = Err(ProtocolError::NegativeLength(len));
+            assert_eq!(decode(&len.to_le_bytes()), negative);
         }
     }
 

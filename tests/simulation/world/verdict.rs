@@ -29,6 +29,7 @@ impl<S: Service> World<S> {
         assert!(!refused || keyless, "refused: {}", self.describe());
         self.check_delivery(reason);
         self.coverage.service(self.script.kind);
+        self.coverage.framing(self.script.framing);
         self.coverage
             .hit_if(self.client.end == Some(End::Reset), "the client was reset");
         let refused = Some(End::Refused(Some(ProtocolError::KeyRefused)));
@@ -113,8 +114,9 @@ impl<S: Service> World<S> {
             ProtocolError::TruncatedMessage => {
                 let commands = self.driver.bytes_in - self.client.greeting_bytes.unwrap_or(0);
                 let whole = self.script.whole_requests(commands);
+                let framing = self.script.framing;
                 matches!(self.script.plan, Plan::Short { .. })
-                    && self.script.framing == FramingKind::I32Be
+                    && !matches!(framing, FramingKind::Lines | FramingKind::Raw)
                     && self.script.wire_bytes(whole) != commands
             }
             ProtocolError::DigestNotAccepted => self.script.plan == Plan::OtherDigests,
