@@ -33,19 +33,25 @@ impl Service for Sink {
     }
 }
 
-fn wire(framing: FramingKind, message_bytes: usize) -> Vec<u8> {
+fn wire(framing: FramingKind, message: &[u8]) -> Vec<u8> {
     let framing = AnyFraming::new(framing);
-    let message = vec![b'm'; message_bytes];
     let mut wire = Vec::new();
     while wire.len() < WIRE_BYTES {
-        framing.encode_with(&mut wire, |out| out.extend_from_slice(&message));
+        framing.encode_with(&mut wire, |out| out.extend_from_slice(message));
     }
     wire
 }
 
-fn feed(c: &mut Criterion, service: impl Service, framing: FramingKind, message_bytes: usize) {
-    let wire = wire(framing, message_bytes);
-    let name = format!("{}/{framing}/{message_bytes} B messages", service.name());
+fn feed(
+    c: &mut Criterion,
+    service: impl Service,
+    framing: FramingKind,
+    message: &[u8],
+    what: &str,
+) {
+    let wire = wire(framing, message);
+    let len = message.len();
+    let name = format!("{}/{framing}/{len} B {what}", service.name());
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Bytes(wire.len() as u64));
     group.sample_size(10);
@@ -63,11 +69,35 @@ fn feed(c: &mut Criterion, service: impl Service, framing: FramingKind, message_
 
 fn deframing(c: &mut Criterion) {
     for message_bytes in [64, 1 << 20] {
+        let message = vec![b'm'; message_bytes];
         for framing in [FramingKind::I32Be, FramingKind::Lines] {
-            feed(c, Sink, framing, message_bytes);
+            feed(c, Sink, framing, &message, "messages");
         }
-        feed(c, Echo, FramingKind::I32Be, message_bytes);
+        feed(c, Echo, FramingKind::I32Be, &message, "messages");
     }
+    for (what, value) in values() {
+        feed(c, Sink, FramingKind::Json, value.as_bytes(), what);
+    }
+}
+
+/// What a scanner of JSON meets: something to do at every second byte, or next to nothing.
+fn values() -> [(&'static str, String); 5] {
+    let login = r#"{"username": "\u65ed\u54e5", "passwd": "123456"}"#;
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"add","params":[1.5,-20000]}"#;
+    let many = |value: &str| {
+        let count = (1 << 20) / (value.len() + 1);
+        format!("[{}]", vec![value; count].join(","))
+    };
+    [
+        ("logins", login.to_string()),
+        ("calls", call.to_string()),
+        ("batches of calls", many(call)),
+        (
+            "lists of texts in escapes",
+            many(&format!("\"{}\"", "\\u5929".repeat(20))),
+        ),
+        ("texts", format!("\"{}\"", "m".repeat(1 << 20))),
+    ]
 }
 
 criterion_group!(benches, deframing);

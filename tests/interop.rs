@@ -1,5 +1,5 @@
 //! The clients and listeners of Python, of every version at hand, against the binary: those of
-//! the standard library, and those of the package `multiprocess`.
+//! the standard library, those of the package `multiprocess`, and those that people write by hand.
 
 #![cfg(feature = "cli")]
 
@@ -297,6 +297,90 @@ fn its_listener_is_understood(python: &Python) {
     );
 }
 
+/// What tests/interop/classic.py met.
+#[derive(Debug, Deserialize)]
+struct Classic {
+    framed: BTreeMap<String, Vec<String>>,
+    refused: BTreeMap<String, String>,
+    bare: BTreeMap<String, Vec<Value>>,
+    readme: String,
+}
+
+/// The client in README.md that knows no `multiprocessing`, sent to another address.
+fn readme_classic(address: &str) -> (String, &'static str) {
+    let readme = include_str!("../README.md");
+    let code = readme.split("```python\n").nth(2).expect("a second client");
+    let code = code.split("```").next().unwrap_or_default();
+    let (host, port) = address.rsplit_once(':').expect("host and port");
+    let moved = code.replace(r#"("127.0.0.1", 9090)"#, &format!("({host:?}, {port})"));
+    assert_ne!(moved, code, "README.md: no address in its client");
+    let printed = code
+        .lines()
+        .find_map(|line| Some(line.split_once("  # ")?.1));
+    (moved, printed.expect("README.md says what is printed"))
+}
+
+fn a_classic_client_is_understood(python: &Python) {
+    let start = |handshake: &str, framing: &str, service: &str| {
+        let args = [
+            "--handshake",
+            handshake,
+            "--framing",
+            framing,
+            "--service",
+            service,
+        ];
+        serve(CHINESE_KEY, &args)
+    };
+    let (mut servers, mut framed) = (Vec::new(), serde_json::Map::new());
+    for handshake in ["hmac", "md5"] {
+        for (framing, form) in [("i32le", "i"), ("i32be", "!i")] {
+            let server = start(handshake, framing, "echo");
+            let task = json!([handshake, form, pair(server.address())]);
+            framed.insert(format!("{handshake} {framing}"), task);
+            servers.push(server);
+        }
+    }
+    let login = json!({"username": "旭哥", "passwd": "\"\\]}"});
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    let pong = json!({"jsonrpc": "2.0", "id": 1, "result": "pong"});
+    let echo = start("md5", "json", "echo");
+    let rpc = start("hmac", "json", "rpc");
+    let (code, printed) = readme_classic(rpc.address());
+    let task = json!({
+        "key": CHINESE_KEY,
+        "sizes": SIZES,
+        "framed": framed,
+        "bare": {
+            "echo": ["md5", pair(echo.address()), login],
+            "rpc": ["hmac", pair(rpc.address()), ping],
+        },
+        "readme": code,
+    });
+    let mut command = Command::new(&python.program);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/classic.py");
+    command.arg("-I").arg(script).stdin(Stdio::piped());
+    let mut process = Process::start(command.env("GATELOOP_AUTHKEY", CHINESE_KEY));
+    process.write(task.to_string().as_bytes());
+    let ended = process.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let met: Classic = serde_json::from_str(&ended.stdout).expect("what the client met");
+
+    assert_eq!(met.framed.len(), framed.len());
+    for (name, answers) in &met.framed {
+        assert_eq!(answers[..], ["the first command"; 3], "{name}");
+    }
+    assert_eq!(met.refused.len(), framed.len());
+    assert!(
+        met.refused.values().all(String::is_empty),
+        "{:?}",
+        met.refused
+    );
+    assert_eq!(met.bare["echo"], [login.clone(), login.clone(), login]);
+    assert_eq!(met.bare["rpc"], [pong.clone(), pong.clone(), pong]);
+    assert_eq!(met.readme, printed);
+}
+
 fn call_command(address: &str) -> Command {
     let mut command = gateloop();
     command.args(["call", address, "anything", r#"["to", "Python"]"#]);
@@ -320,6 +404,12 @@ fn clients_of_the_standard_library_are_understood() {
         &Python::all_installed(),
         its_client_is_understood,
     );
+}
+
+#[test]
+fn classic_clients_are_understood() {
+    let pythons = Python::all_installed();
+    check("classic clients", &pythons, a_classic_client_is_understood);
 }
 
 #[test]
