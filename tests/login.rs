@@ -8,6 +8,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,9 +23,10 @@ use gateloop::service::users::UserFile;
 use gateloop::service::{Login, Logins};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use util::python::installed;
 use util::server::{Raw, TestServer, open_config};
 use util::users::{argon2_line, cheap_line, md5_line};
-use util::{Folder, PATIENCE, Serving, eventually};
+use util::{Folder, PATIENCE, Process, Serving, eventually};
 
 const SUCCESS: &[u8] = b"success!";
 const FAILED: &[u8] = b"failed!";
@@ -584,5 +586,57 @@ fn a_ping_is_not_held_up_by_a_hundred_logins() {
     for client in &mut clients {
         let answer: Value = serde_json::from_slice(&client.recv_frame()).expect("JSON");
         assert_eq!(answer["result"]["user"], "alice");
+    }
+}
+
+// The document and the clients that are out there.
+
+#[test]
+fn the_examples_of_the_document() {
+    let document = include_str!("../docs/PROTOCOL.md");
+    let (_, rows) = document
+        .split_once("<!-- vectors: login -->")
+        .expect("a mark");
+    let rows = rows.trim_start().lines().skip(2);
+    let rows: Vec<_> = rows.take_while(|row| row.starts_with('|')).collect();
+    assert!(rows.len() > 5, "{rows:?}");
+    let hall = Hall::new("login-document", &md5_line("旭哥", "123"));
+    for (n, row) in rows.into_iter().enumerate() {
+        let (message, answer) = row.trim_matches('|').split_once(" | ").expect("two cells");
+        let cell = |text: &str| text.trim().trim_matches('`').to_owned();
+        let mut client = Raw::connect_from(from(n as u8 + 1), hall.server.address);
+        let (got, _) = try_in(&mut client, cell(message).as_bytes());
+        assert_eq!(String::from_utf8_lossy(&got), cell(answer), "{row}");
+    }
+}
+
+#[test]
+fn the_classic_client_of_every_python() {
+    let users = md5_line("旭哥", "123") + &cheap_line("alice", "宝塔镇河妖 \"\\");
+    let folder = Folder::new("login-python");
+    let file = folder.write("users", users);
+    let serving = Serving::start_open(&["--service", "login", "--users", &file]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/login.py");
+    let port = serving.socket_address().port();
+    let attempts = json!([
+        ["旭哥", "123"],
+        ["alice", "宝塔镇河妖 \"\\"],
+        ["旭哥", "124"]
+    ]);
+    for python in installed() {
+        let mut command = Command::new(&python);
+        command.arg("-I").arg(&script).stdin(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        let task = json!({"port": port, "attempts": attempts});
+        process.write(task.to_string().as_bytes());
+        let ended = process.wait();
+        assert_eq!(ended.code, Some(0), "{}: {ended:?}", python.display());
+        let answers: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+        assert_eq!(
+            answers,
+            json!(["success!", "success!", "failed!"]),
+            "{}",
+            python.display()
+        );
     }
 }

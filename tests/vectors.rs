@@ -14,6 +14,7 @@ use gateloop::protocol::handshake::challenge::{CHALLENGE_BYTES, Proof};
 use gateloop::protocol::handshake::mutual::{self, Client, Rules, Server};
 use gateloop::protocol::handshake::{Digest, Key, Step};
 use gateloop::service::rpc::Rpc;
+use gateloop::service::users::{Users, Verdict};
 use gateloop::service::{Caller, Peer};
 use gateloop::stats::Stats;
 
@@ -122,6 +123,8 @@ fn every_mark_is_looked_up_here() {
         "transcript of a wrong key",
         "responses",
         "rpc",
+        "login",
+        "users",
     ];
     assert_eq!(names, known);
 }
@@ -329,5 +332,26 @@ fn rpc() {
         let said = said.map(|said| String::from_utf8(said).unwrap());
         let answer = (answer != "none").then(|| answer.trim_matches('`').to_owned());
         assert_eq!(said, answer);
+    }
+}
+
+/// The user file of the document: its lines, each with its user's name and password.
+fn users() -> Vec<(String, String, String)> {
+    let unquoted = |cell: &str| cell.trim_matches('`').replace(r"\|", "|");
+    let rows = table("users").into_iter().map(|[line, password]| {
+        let (line, password) = (unquoted(line), unquoted(password));
+        let (name, _) = line.rsplit_once('|').unwrap();
+        (name.trim().to_owned(), line.clone(), password)
+    });
+    rows.collect()
+}
+
+#[test]
+fn lines_of_the_user_file() {
+    for (name, line, password) in users() {
+        let users = Users::parse(line.as_bytes()).unwrap();
+        let check = |password: &str| users.check(&name, password, &0.into());
+        assert_ne!(check(&password), Verdict::Wrong, "{line}");
+        assert_eq!(check(&format!("{password} ")), Verdict::Wrong, "{line}");
     }
 }
