@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use gateloop::error::CloseReason;
 use gateloop::limits::{DEFERRED_PER_CONNECTION_MAX, Limits};
 use gateloop::protocol::Message;
+use gateloop::server::{Config, Model};
 use gateloop::service::{Flow, Replies};
 use util::eventually;
 use util::server::{TestServer, open_config, start};
@@ -176,4 +177,32 @@ fn counts_towards_all_buffers_until_it_is_given_or_its_client_gone() {
     });
     client.reset();
     server.wait_until_empty();
+}
+
+#[test]
+fn under_every_model() {
+    for model in Model::ALL {
+        let config = Config {
+            model,
+            ..open_config()
+        };
+        let server = TestServer::start(config, unordered(later));
+        let mut client = server.connect();
+        let (first, last) = (in_time(WAIT, "first"), in_time(2 * WAIT, "last"));
+        let begun = Instant::now();
+        client.send_frame(&last);
+        client.send_frame(&first);
+        client.echo(b"at once");
+        assert_eq!(client.recv_frame(), first, "{model:?}");
+        assert!(begun.elapsed() >= WAIT, "{model:?}");
+        assert_eq!(client.recv_frame(), last, "{model:?}");
+        let never = in_time(FOR_EVER, "");
+        client.send_frame(&never);
+        client.echo(b"at once");
+        server.stop.drain();
+        assert_eq!(client.recv_frame(), never, "{model:?}");
+        assert_eq!(client.recv_to_end(), b"", "{model:?}");
+        drop(client);
+        assert_eq!(server.wait().cut, 0, "{model:?}");
+    }
 }
