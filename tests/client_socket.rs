@@ -28,11 +28,14 @@ use gateloop::service::Echo;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::SockRef;
 use util::server::{frame, open_config};
 use util::{Folder, PATIENCE, dawdle, eventually};
 
 /// A time-out that is to pass.
 const SHORT: Duration = Duration::from_millis(150);
+/// No deadline that is kept passes as late as this, also on a machine that is busy.
+const LATE: Duration = Duration::from_secs(20);
 /// More than the kernel's buffers hold.
 const MUCH: usize = 64 << 20;
 
@@ -77,45 +80,49 @@ fn errno(error: &io::Error) -> Option<Errno> {
 fn times_out<E: Into<io::Error>>(call: impl FnOnce() -> Result<(), E>) {
     let start = Instant::now();
     let error = call().expect_err("nothing comes").into();
+    let elapsed = start.elapsed();
     assert!(is_time_out(&error), "{error}");
-    assert!(
-        start.elapsed() >= SHORT,
-        "{:?} is too soon",
-        start.elapsed()
-    );
+    assert!((SHORT..LATE).contains(&elapsed), "after {elapsed:?}");
 }
 
 // Deadlines.
 
 #[test]
 fn a_slow_reader_does_not_renew_the_deadline_of_send_all() {
-    let (socket, peer) = pair(Mode::Timeout(SHORT));
+    const CHUNK: usize = 4096;
+    let (socket, peer) = pair(Mode::NonBlocking);
+    let much = vec![0; MUCH];
+    let filled = socket.send_all(&much).expect_err("nobody reads").bytes;
     let reader = thread::spawn(move || {
         let mut read = 0;
         loop {
-            match peer.recv(16 << 10).expect("a connection").len() {
+            match peer.recv(CHUNK).expect("a connection").len() {
                 0 => return read,
                 len => read += len,
             }
-            dawdle(Duration::from_millis(1));
+            if read > filled {
+                dawdle(Duration::from_millis(1));
+            }
         }
     });
+    let socket = in_mode(socket, Mode::Timeout(SHORT));
     let mut sent = 0;
     times_out(|| {
-        let partial = socket.send_all(&vec![0; MUCH]);
+        let partial = socket.send_all(&much);
         partial.inspect_err(|partial| sent = partial.bytes)
     });
+    assert!(sent > 0, "the reader has made room");
     drop(socket);
     let read = reader.join().expect("no panic");
-    assert_eq!(read, sent, "what was taken has arrived");
-    assert!(sent > 1 << 20, "the reader has made room: {sent}");
+    assert_eq!(read, filled + sent, "what was taken has arrived");
 }
 
 #[test]
 fn a_slow_sender_does_not_renew_the_deadline_of_recv_exact() {
     let (socket, peer) = pair(Mode::Timeout(SHORT));
     let sender = thread::spawn(move || {
-        while peer.send(b"x").is_ok() {
+        let start = Instant::now();
+        while peer.send(b"x").is_ok() && start.elapsed() < LATE {
             dawdle(Duration::from_millis(1));
         }
     });
@@ -269,12 +276,10 @@ fn a_place_in_a_unix_queue_is_waited_for() {
     let (listener, name, _first) = full_unix_queue();
     let late = in_mode(Socket::unix().expect("a socket"), Mode::Timeout(SHORT));
     times_out(|| late.connect(&name));
-    let late = in_mode(late, Mode::NonBlocking);
-    assert_eq!(
-        late.connect_ex(&name),
-        Err(Errno::EAGAIN),
-        "it does not block"
-    );
+    let its = SockRef::from(&late);
+    assert!(its.nonblocking().expect("a flag"), "as before");
+    let kernels = its.write_timeout().expect("an option");
+    assert_eq!(kernels, None, "as before");
 
     let waiting = Waiting::start(move || {
         let late = in_mode(late, Mode::Timeout(PATIENCE));
