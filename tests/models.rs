@@ -442,6 +442,8 @@ fn the_oldest_stranger_makes_room_for_the_next() {
     for model in SEVERAL {
         let limits = Limits {
             strangers_max: MAX,
+            // Nobody is to wake by this.
+            handshake_timeout: Duration::from_secs(3600),
             ..limits()
         };
         let server = start_with(model, limits, keyed_config(KEY), Echo);
@@ -479,24 +481,35 @@ fn the_largest_makes_room_where_all_buffers_hold_too_much() {
     for model in SEVERAL {
         let limits = Limits {
             message_bytes_max: 4 * MIB,
-            buffer_memory_bytes_max: 8 * MIB,
+            buffer_memory_bytes_max: 13 * MIB / 2,
+            // Nobody is to wake by this.
+            arrival_timeout: Duration::from_secs(3600),
             ..limits()
         };
         let server = start_with(model, limits, open_config(), Echo);
-        let mut small = server.connect();
-        let unfinished = |client: &mut Raw, len: usize| {
+        let unfinished = |len: usize| {
+            let mut client = server.connect();
             client.send(&(4 * MIB as i32).to_be_bytes());
             client.send(&vec![b'x'; len]);
+            wait_until_arrived([&client]);
+            client
         };
-        unfinished(&mut small, MIB);
-        let mut large: Vec<_> = (0..2).map(|_| server.connect()).collect();
-        for client in &mut large {
-            unfinished(client, 4 * MIB - 1);
-        }
+        let held = |bytes| {
+            eventually("it is held", || {
+                (server.stats.buffer_bytes.load(Relaxed) >= bytes).then_some(())
+            });
+        };
+        let mut small = unfinished(MIB - 4);
+        held(MIB - 4);
+        // The largest says nothing while another grows.
+        let mut largest = unfinished(4 * MIB - 1);
+        held(5 * MIB - 5);
+        let growing = unfinished(2 * MIB);
+        largest.wait_for_end();
         server.wait_for_closes(CloseReason::BufferMemory, 1);
-        small.send(&vec![b'x'; 3 * MIB]);
+        small.send(&vec![b'x'; 3 * MIB + 4]);
         assert_eq!(small.recv_frame().len(), 4 * MIB, "{model}");
-        drop((small, large));
+        drop((small, largest, growing));
         server.wait_until_empty();
     }
 }

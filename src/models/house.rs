@@ -86,9 +86,13 @@ impl Guest {
     }
 
     /// Its thread is awake. Why it is to end, if it is.
-    pub(super) fn awake(&self) -> Option<CloseReason> {
+    pub(super) fn awake(&self, stranger: bool) -> Option<CloseReason> {
         let mut fate = lock(&self.fate);
         fate.sleeps = false;
+        if !stranger && fate.verdict == Some(CloseReason::StrangerEvicted) {
+            // It passed the handshake just when it was to make room.
+            fate.verdict = None;
+        }
         fate.verdict
     }
 

@@ -66,7 +66,7 @@ impl<S: Service> Visit<S> {
 
     /// Does all that can be done now without a wait, but for the jobs of the client's own.
     pub fn step(&mut self, kit: &mut Kit<S>) -> Ran {
-        let verdict = self.guest.awake();
+        let verdict = self.guest.awake(self.stranger);
         let order = self.house.stop.order();
         let jobs = mem::take(&mut self.jobs);
         let cut_off = verdict.is_some() || order == Stop::Abort;
