@@ -149,3 +149,29 @@ impl Users {
             .map(|(costs, _)| costs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody can tell by the costs which names are users'.
+    #[test]
+    fn names_of_nobody_have_costs_as_users_have() {
+        const NAMES: usize = 4_000;
+        let entry = |n: usize| {
+            let kib = if n.is_multiple_of(4) { 64 } else { 8 };
+            let (salt, hash) = ("A".repeat(22), "A".repeat(43));
+            format!("user{n} | $argon2id$v=19$m={kib},t=1,p=1${salt}${hash}\n")
+        };
+        let content: String = (0..8).map(entry).collect();
+        let users = Users::parse(content.as_bytes()).unwrap();
+        let kib = |n: usize| {
+            let costs = users.pretended_costs(&format!("nobody{n}")).unwrap();
+            costs.m_cost()
+        };
+        let dear = (0..NAMES).filter(|&n| kib(n) == 64).count();
+        // A quarter; the bounds are ten standard deviations away.
+        assert!((NAMES / 4 - 274..NAMES / 4 + 274).contains(&dear), "{dear}");
+        assert!((0..NAMES).all(|n| kib(n) == kib(n)));
+    }
+}

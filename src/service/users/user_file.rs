@@ -91,11 +91,9 @@ impl UserFile {
     #[must_use]
     pub fn users(&self) -> Arc<Users> {
         let mut state = self.lock();
-        let there = fs::metadata(&self.path)
-            .map(|metadata| Stamp::from(&metadata))
-            .map_err(|error| error.kind());
+        let there = self.stamp();
         if state.young || there != state.seen {
-            self.read_anew(&mut state, there);
+            self.read_anew(&mut state, there, false);
         }
         Arc::clone(&state.users)
     }
@@ -103,7 +101,7 @@ impl UserFile {
     /// Reads it anew in any case, and says in the log what has come of it.
     pub fn reload(&self) {
         let mut state = self.lock();
-        self.read_anew(&mut state, Err(io::ErrorKind::Interrupted));
+        self.read_anew(&mut state, self.stamp(), true);
     }
 
     /// Whether this is the user's password. Blocks for as long as the costs in the file say.
@@ -124,7 +122,16 @@ impl UserFile {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_anew(&self, state: &mut State, there: Result<Stamp, io::ErrorKind>) {
+    fn stamp(&self) -> Result<Stamp, io::ErrorKind> {
+        let metadata = fs::metadata(&self.path);
+        metadata
+            .map(|metadata| Stamp::from(&metadata))
+            .map_err(|error| error.kind())
+    }
+
+    /// `there` is what is there now, unless somebody changes it at this moment. What comes of it
+    /// goes to the log if it is new, or `asked` for.
+    fn read_anew(&self, state: &mut State, there: Result<Stamp, io::ErrorKind>, asked: bool) {
         let (read, seen, young) = match store::read(&self.path) {
             Ok((content, metadata)) => {
                 let seen = Ok(Stamp::from(&metadata));
@@ -132,7 +139,7 @@ impl UserFile {
             }
             Err(error) => (Err(error), there, false),
         };
-        let is_news = seen != state.seen || there != state.seen;
+        let is_news = asked || seen != state.seen;
         (state.seen, state.young) = (seen, young);
         let path = self.path.display();
         match read {
@@ -154,4 +161,40 @@ impl UserFile {
 fn is_young(metadata: &Metadata) -> bool {
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     modified.elapsed().is_ok_and(|age| age < USER_FILE_SETTLES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change that leaves the same stamp behind, as a coarse clock makes it, is seen while the
+    /// file is young.
+    #[test]
+    fn a_young_file_is_not_trusted() {
+        let name = format!("gateloop-young-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let write = |name: &str| fs::write(&path, format!("{name} | {}", "0".repeat(32)));
+        write("alice").expect("a file");
+        let file = UserFile::open(&path).expect("a user file");
+        assert!(file.lock().young);
+        for (young, seen) in [(true, true), (false, false)] {
+            write("alice").expect("a file");
+            file.reload();
+            write("bobby").expect("a file");
+            let metadata = fs::metadata(&path).expect("a file");
+            let mut state = file.lock();
+            (state.seen, state.young) = (Ok(Stamp::from(&metadata)), young);
+            drop(state);
+            assert_eq!(file.users().contains("bobby"), seen);
+        }
+        let long_ago = SystemTime::now() - 2 * USER_FILE_SETTLES;
+        let old = fs::File::options()
+            .append(true)
+            .open(&path)
+            .expect("a file");
+        old.set_modified(long_ago).expect("a file of ours");
+        let _ = file.users();
+        assert!(!file.lock().young);
+        fs::remove_file(&path).expect("a file");
+    }
 }
