@@ -23,10 +23,11 @@ use gateloop::service::users::UserFile;
 use gateloop::service::{Login, Logins};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use util::cli::{FREE_PORT, assert_error};
 use util::python::installed;
 use util::server::{Raw, TestServer, open_config};
 use util::users::{argon2_line, cheap_line, md5_line};
-use util::{Folder, PATIENCE, Process, Serving, eventually};
+use util::{Folder, PATIENCE, Process, Serving, eventually, gateloop, run};
 
 const SUCCESS: &[u8] = b"success!";
 const FAILED: &[u8] = b"failed!";
@@ -393,6 +394,54 @@ fn the_binary_serves_the_file_and_reads_it_anew_at_sighup() {
         !ended.stderr.contains(hash) && !ended.stderr.contains("321"),
         "{ended:?}"
     );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_wrong_usage() {
+    let folder = Folder::new("login-usage");
+    let file = folder.write("users", md5_line("alice", "a"));
+    let twice = folder.write("twice", md5_line("alice", "a") + &md5_line("alice", "b"));
+    let serve = |args: &[&str]| {
+        let open = ["serve", "--listen", FREE_PORT, "--handshake", "none"];
+        run(gateloop().args(open).args(args))
+    };
+    let login = ["--service", "login", "--users", &file];
+    for (args, code, why) in [
+        (
+            &["--service", "login"][..],
+            2,
+            "--service login needs --users",
+        ),
+        (
+            &["--service", "echo", "--users", &file],
+            2,
+            "--users is for login and rpc",
+        ),
+        (
+            &["--upgrade-hashes"],
+            2,
+            "required arguments were not provided",
+        ),
+        (
+            &[&login[..], &["--framing", "raw"]].concat(),
+            2,
+            "--framing raw",
+        ),
+        (&["--users", "/nowhere"], 1, "/nowhere: No such file"),
+        (
+            &["--users", &twice],
+            1,
+            &format!("{twice}: line 2: the same name as in line 1"),
+        ),
+    ] {
+        assert_error(&serve(args), code, why);
+    }
+    let settings = format!("service = \"login\"\nusers = {file:?}\nupgrade-hashes = true\n");
+    let settings = folder.write("settings.toml", settings);
+    let serving = Serving::start_open(&["--config", &settings]);
+    assert_in(&mut serving.connect(), "alice", "a");
+    let content = fs::read_to_string(&file).expect("a file");
+    assert!(content.starts_with("alice | $argon2id$"), "{content}");
 }
 
 // As methods of rpc.
