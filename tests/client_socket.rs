@@ -619,23 +619,26 @@ fn half_a_message_is_kept_when_the_time_out_passes() {
 }
 
 #[test]
-fn what_a_time_out_left_unsent_goes_out_before_the_next_message() {
+fn what_a_time_out_left_unsent_still_goes_out_and_first() {
     let (mut client, peer) = client(Some(SHORT));
     let long = vec![9; MUCH];
     let start = Instant::now();
     assert!(matches!(client.send(&long), Err(Error::TimedOut)));
     assert!(start.elapsed() >= SHORT);
+    assert!(matches!(client.send(b"first"), Err(Error::TimedOut)));
+    assert!(matches!(client.flush(), Err(Error::TimedOut)));
     let (tell, told): (_, Receiver<Vec<u8>>) = mpsc::channel();
     let reader = thread::spawn(move || {
-        let mut bytes = vec![0; 4 + MUCH + 4 + 5];
-        peer.recv_exact(&mut bytes).expect("both messages");
+        let mut bytes = vec![0; 4 + MUCH + 2 * (4 + 5)];
+        peer.recv_exact(&mut bytes).expect("all messages");
         tell.send(bytes).expect("somebody waits");
     });
     client.set_timeout(None).expect("a mode");
-    client.send(b"short").expect("a reader");
-    let bytes = told.recv_timeout(PATIENCE).expect("both messages");
+    client.flush().expect("a reader");
+    client.send(b"other").expect("a reader");
+    let bytes = told.recv_timeout(PATIENCE).expect("all messages");
     reader.join().expect("no panic");
-    assert!(bytes == [frame(&long), frame(b"short")].concat());
+    assert!(bytes == [frame(&long), frame(b"first"), frame(b"other")].concat());
 }
 
 #[test]

@@ -200,7 +200,8 @@ impl Client {
     ///
     /// # Errors
     /// If it does not within the time-out, or the connection is gone. How much has gone out is
-    /// not known then. After a time-out the rest goes out before the next message.
+    /// not known then. After a time-out the message is taken all the same: [`Client::flush`] goes
+    /// on with it, and so does the next message.
     pub fn send(&mut self, message: &[u8]) -> Result<(), Error> {
         if self.framing == FramingKind::Lines && message.contains(&b'\n') {
             return Err(Error::LineBreak);
@@ -216,6 +217,14 @@ impl Client {
         if self.connection.take_fault() == Some(CloseReason::StreamLength) {
             return Err(Error::TooLong);
         }
+        self.flush()
+    }
+
+    /// Sends what a time-out of [`Client::send`] has left.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn flush(&mut self) -> Result<(), Error> {
         self.write(self.socket.mode().wait())
     }
 
@@ -271,6 +280,19 @@ impl Client {
 
     /// Sets how long each call may take as a whole. `None` waits for ever; with zero, a call that
     /// would have to wait has timed out at once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use gateloop::client::{Client, Config, Error};
+    /// use gateloop::protocol::HandshakeRules;
+    ///
+    /// let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let address = silent.local_addr()?.into();
+    /// let mut client = Client::connect(&address, Config::new(HandshakeRules::None))?;
+    /// client.set_timeout(Some(Duration::from_millis(1)))?;
+    /// assert!(matches!(client.recv(), Err(Error::TimedOut)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// None that is known of.

@@ -69,9 +69,8 @@ pub(super) use self::mode::Wait;
 pub use self::transfer::Partial;
 use crate::address::Address;
 
-/// A socket: TCP, UDP, or a stream of the Unix family. A new one is [`Mode::Blocking`]. Dropping it
-/// closes it; what a peer has sent and nobody has read is lost then, and the peer is cut off by a
-/// reset.
+/// A socket: TCP, UDP, or a stream of the Unix family. A new one is [`Mode::Blocking`]. Dropping
+/// it closes it; if bytes have come that nobody has read, the peer is cut off by a reset.
 ///
 /// Addresses are those of [`Address`]; for UDP, [`Address::Tcp`] is an IP address and a UDP port.
 /// A Unix socket without a name has the empty path, as in Python; a path that begins with a NUL is
