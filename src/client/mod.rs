@@ -44,8 +44,7 @@ impl Config {
 }
 
 /// Why a call failed. After any but [`Error::LineBreak`], [`Error::TooLong`] and
-/// [`Error::TimedOut`] the connection is
-/// of no use.
+/// [`Error::TimedOut`] the connection is of no use.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
