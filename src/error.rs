@@ -1,5 +1,6 @@
-//! The two ways things end: [`ProtocolError`], the peer's fault, and [`CloseReason`], every way a
-//! connection can end. Each end is counted and logged exactly once, under its reason.
+//! The ways things end: [`ProtocolError`], the peer's fault, [`CloseReason`], every way a
+//! connection can end, and [`DropReason`], every way a datagram can. Each end is counted and logged
+//! exactly once, under its reason.
 
 use std::fmt;
 
@@ -191,3 +192,77 @@ impl From<ProtocolError> for CloseReason {
         Self::Protocol(error)
     }
 }
+
+/// Why a datagram was dropped, or its answer. Who sent it is told nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// It is shorter than an envelope, or of another version.
+    Malformed,
+    /// It was not made with the key.
+    Forged,
+    /// It is no request.
+    NotARequest,
+    /// It is longer than a datagram or a message may be.
+    TooLong,
+    /// It is dated too far before the server's time.
+    Late,
+    /// It is dated too far after the server's time.
+    Early,
+    /// It was sent before the server started, which does not know whether it was served then.
+    BeforeStart,
+    /// Its id has been seen.
+    Replayed,
+    /// As many ids are remembered as may be, so that a replay of it could not be told.
+    ReplayCacheFull,
+    /// Nobody has proved anything, and the answer would be longer than what was asked.
+    Amplified,
+    /// The answer is longer than a datagram may be.
+    AnswerTooLong,
+    /// The kernel did not take the answer.
+    Unsent,
+    /// The service panicked.
+    ServicePanic,
+}
+
+impl DropReason {
+    /// The number of different reasons.
+    pub const COUNT: usize = 13;
+
+    /// Every reason's name, in the order of [`DropReason::index`].
+    pub const NAMES: [&'static str; Self::COUNT] = [
+        "malformed",
+        "forged",
+        "not_a_request",
+        "too_long",
+        "late",
+        "early",
+        "before_start",
+        "replayed",
+        "replay_cache_full",
+        "amplified",
+        "answer_too_long",
+        "unsent",
+        "service_panic",
+    ];
+
+    /// The reason's place in an array of counters, below [`DropReason::COUNT`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The reason's name in logs and counters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+const _: () = assert!(DropReason::ServicePanic as usize + 1 == DropReason::COUNT);

@@ -140,6 +140,34 @@ pub const ARGON2_SALT_BYTES: usize = 16;
 /// Failed logins in a row after which a connection ends: as many as sshd allows.
 pub const LOGIN_FAILURES_MAX: u32 = 6;
 
+/// A datagram. What UDP over IPv4 can carry: 65 535 less the headers of both. IPv6 could carry 20
+/// more; the limit is the same for both.
+pub const DATAGRAM_BYTES_MAX: usize = 65_507;
+/// What a datagram is received into: none is cut off, as UDP has no longer ones.
+pub const DATAGRAM_BUFFER_BYTES: usize = 64 * KIB;
+/// How far the clocks of the two sides, and the way between them, may set a datagram's date off
+/// from the server's time, in either direction.
+pub const DATAGRAM_SKEW_MAX: Duration = Duration::from_secs(30);
+/// Ids of datagrams remembered, so that none is served twice: seven eighths of 2^20, which is what
+/// a hash table of 17 MiB holds; with what says when to forget them, 31 to 45 MiB when it is full.
+/// An id is remembered for 30 s and a little, so this is good for 29 000 datagrams a second. What
+/// comes while it is full is dropped: to forget an id early would let it be replayed.
+pub const DATAGRAM_IDS_MAX: usize = 917_504;
+/// Ids forgotten for each datagram at most: more than one, so that forgetting keeps up, and few, so
+/// that a datagram after a flood does not pay for all of it.
+pub const DATAGRAM_IDS_FORGOTTEN: usize = 16;
+/// Datagrams served from one socket in one turn. Each costs two system calls and two MACs, some
+/// 5 µs: a flood holds up the others for less than a millisecond a turn.
+pub const TURN_DATAGRAMS: usize = 128;
+/// Datagrams served from one socket at the order to stop: more than the kernel's buffer holds of
+/// the shortest ones, so that all that has arrived is answered and a flood is not.
+pub const DRAIN_DATAGRAMS: usize = 1_024;
+/// What `call` fills a datagram up to, with blanks, where nobody proves anything: an answer may be
+/// no longer than its request. Twice as long as the longest answer of a built-in method.
+pub const DATAGRAM_PADDED_BYTES: usize = 4 * KIB;
+/// Sockets for datagrams of one server: as many tokens of a poll are kept for them.
+pub const DATAGRAM_SOCKETS_MAX: usize = 64;
+
 /// A key shorter than this is warned of at start: 16 bytes are 128 bits.
 pub const KEY_BYTES_WARN: usize = 16;
 /// The longest time-out that can be set: a year, which is as good as none.
@@ -167,6 +195,7 @@ const _: () = {
     assert!(POOL_BUFFER_BYTES_MAX <= POOL_BYTES_MAX);
     assert!(SEND_HARD_BYTES + MESSAGE_BYTES_MAX < BUFFER_MEMORY_BYTES_MAX);
     assert!(DEFERRED_PER_CONNECTION_MAX <= JOBS_QUEUED_MAX);
+    assert!(DATAGRAM_BYTES_MAX < DATAGRAM_BUFFER_BYTES && DATAGRAM_IDS_FORGOTTEN > 1);
 };
 
 /// What an operator can set. [`Limits::default`] is the constants of this module.

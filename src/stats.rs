@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::error::CloseReason;
+use crate::error::{CloseReason, DropReason};
 
 /// The counters of one server. All are since its start unless they say "now".
 #[derive(Debug)]
@@ -34,7 +34,10 @@ pub struct Stats {
     pub rests_exhausted: AtomicU64,
     /// Jobs run by workers.
     pub jobs: AtomicU64,
+    /// Datagrams received.
+    pub datagrams: AtomicU64,
     closes: [AtomicU64; CloseReason::COUNT],
+    drops: [AtomicU64; DropReason::COUNT],
 }
 
 impl Default for Stats {
@@ -51,7 +54,9 @@ impl Default for Stats {
             rests_full: AtomicU64::new(0),
             rests_exhausted: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
+            datagrams: AtomicU64::new(0),
             closes: [const { AtomicU64::new(0) }; CloseReason::COUNT],
+            drops: [const { AtomicU64::new(0) }; DropReason::COUNT],
         }
     }
 }
@@ -72,6 +77,21 @@ impl Stats {
             .map_or(0, |counter| counter.load(Relaxed))
     }
 
+    /// Counts one datagram that was dropped, or whose answer was.
+    pub fn dropped(&self, reason: DropReason) {
+        if let Some(counter) = self.drops.get(reason.index()) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many datagrams were dropped for this reason.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops
+            .get(reason.index())
+            .map_or(0, |counter| counter.load(Relaxed))
+    }
+
     /// All counters as they are now. They are read one after the other, so that two of them may
     /// be an event apart.
     #[must_use]
@@ -88,11 +108,9 @@ impl Stats {
             rests_full: self.rests_full.load(Relaxed),
             rests_exhausted: self.rests_exhausted.load(Relaxed),
             jobs: self.jobs.load(Relaxed),
-            closes: Closes(std::array::from_fn(|i| {
-                self.closes
-                    .get(i)
-                    .map_or(0, |counter| counter.load(Relaxed))
-            })),
+            datagrams: self.datagrams.load(Relaxed),
+            closes: Closes(self.closes.each_ref().map(|counter| counter.load(Relaxed))),
+            datagram_drops: Drops(self.drops.each_ref().map(|counter| counter.load(Relaxed))),
         }
     }
 }
@@ -123,8 +141,12 @@ pub struct Snapshot {
     pub rests_exhausted: u64,
     /// Jobs run by workers.
     pub jobs: u64,
+    /// Datagrams received.
+    pub datagrams: u64,
     /// Ended connections by reason.
     pub closes: Closes,
+    /// Dropped datagrams by reason.
+    pub datagram_drops: Drops,
 }
 
 /// A counter for each [`CloseReason`]; serialised as an object with the reasons' names.
@@ -134,5 +156,15 @@ pub struct Closes(pub [u64; CloseReason::COUNT]);
 impl Serialize for Closes {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(CloseReason::NAMES.iter().zip(self.0))
+    }
+}
+
+/// A counter for each [`DropReason`]; serialised as an object with the reasons' names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drops(pub [u64; DropReason::COUNT]);
+
+impl Serialize for Drops {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(DropReason::NAMES.iter().zip(self.0))
     }
 }

@@ -14,6 +14,7 @@
 )]
 
 pub mod connection;
+pub mod datagram;
 pub mod framing;
 pub mod handshake;
 pub mod pool;

@@ -53,6 +53,16 @@ impl HandshakeRules {
             Self::None => "none",
         }
     }
+
+    /// What both sides hold; `None` where nothing is proved. Datagrams, which no handshake can
+    /// precede, are proved with it.
+    #[must_use]
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Mutual(rules) => Some(&rules.key),
+            Self::None => None,
+        }
+    }
 }
 
 impl fmt::Display for HandshakeRules {
