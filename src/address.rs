@@ -9,6 +9,9 @@ use std::str::FromStr;
 /// What precedes the path of a Unix socket.
 const UNIX_PREFIX: &str = "unix:";
 
+/// What precedes the address of a datagram socket where a stream's could be meant.
+const UDP_PREFIX: &str = "udp:";
+
 /// An address of a stream socket.
 ///
 /// Its text is `127.0.0.1:9090`, `[::1]:9090`, `localhost:9090` (a name is looked up at once and
@@ -35,7 +38,7 @@ impl Address {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Tcp(address) => is_loopback(address),
             Self::Unix(_) => true,
         }
     }
@@ -67,26 +70,80 @@ impl FromStr for Address {
                 path => Ok(Self::Unix(path.into())),
             };
         }
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Tcp(address));
-        }
-        let (host, port) = text.rsplit_once(':').ok_or(AddressError::NoPort)?;
-        let port: u16 = port.parse().map_err(|_| AddressError::BadPort)?;
-        match host {
-            "" => return Err(AddressError::NoHost),
-            bare_ipv6 if bare_ipv6.contains(':') => return Err(AddressError::NoPort),
-            _ => {}
-        }
-        let mut found = (host, port)
-            .to_socket_addrs()
-            .map_err(AddressError::NotFound)?;
-        found.next().map(Self::Tcp).ok_or_else(|| {
-            AddressError::NotFound(io::Error::other("the name stands for no address"))
-        })
+        resolve(text).map(Self::Tcp)
     }
 }
 
-/// Why a text is not an [`Address`].
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// HOST:PORT; a name stands for the first of its addresses.
+fn resolve(text: &str) -> Result<SocketAddr, AddressError> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(AddressError::NoPort)?;
+    let port: u16 = port.parse().map_err(|_| AddressError::BadPort)?;
+    match host {
+        "" => return Err(AddressError::NoHost),
+        bare_ipv6 if bare_ipv6.contains(':') => return Err(AddressError::NoPort),
+        _ => {}
+    }
+    let mut found = (host, port)
+        .to_socket_addrs()
+        .map_err(AddressError::NotFound)?;
+    found
+        .next()
+        .ok_or_else(|| AddressError::NotFound(io::Error::other("the name stands for no address")))
+}
+
+/// An address of a datagram socket.
+///
+/// Its text is that of [`Address::Tcp`], with `udp:` before it where it is shown; where it is read,
+/// that may be left out.
+///
+/// ```
+/// use gateloop::address::UdpAddress;
+///
+/// let address: UdpAddress = "[::1]:9090".parse()?;
+/// assert_eq!(address.to_string(), "udp:[::1]:9090");
+/// assert_eq!("udp:[::1]:9090".parse::<UdpAddress>()?, address);
+/// # Ok::<(), gateloop::address::AddressError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UdpAddress(pub SocketAddr);
+
+impl UdpAddress {
+    /// Whether the text names one beyond doubt: it has `udp:` before it.
+    #[must_use]
+    pub fn is_meant(text: &str) -> bool {
+        text.starts_with(UDP_PREFIX)
+    }
+
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        is_loopback(&self.0)
+    }
+}
+
+impl fmt::Display for UdpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{UDP_PREFIX}{}", self.0)
+    }
+}
+
+impl FromStr for UdpAddress {
+    type Err = AddressError;
+
+    /// May block: a host name is looked up.
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        resolve(text.strip_prefix(UDP_PREFIX).unwrap_or(text)).map(Self)
+    }
+}
+
+/// Why a text is not an [`Address`] or a [`UdpAddress`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -172,6 +229,20 @@ mod tests {
         for text in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[2001:db8::1]:1"] {
             assert!(!parse(text).is_local(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_datagram_socket_is_named_with_its_scheme_or_without() {
+        for text in ["127.0.0.1:9090", "udp:127.0.0.1:9090"] {
+            let address: UdpAddress = text.parse().expect(text);
+            assert_eq!(address.to_string(), "udp:127.0.0.1:9090");
+            assert_eq!(UdpAddress::is_meant(text), text.starts_with("udp:"));
+            assert!(address.is_local());
+        }
+        let open: UdpAddress = "udp:[::]:1".parse().expect("an address");
+        assert!(!open.is_local());
+        let error = "udp:127.0.0.1".parse::<UdpAddress>();
+        assert!(matches!(error, Err(AddressError::NoPort)), "{error:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod sockets;
 
 use std::fmt;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -10,9 +11,9 @@ use std::{io, thread};
 
 use tracing::{info, warn};
 
-use crate::address::Address;
+use crate::address::{Address, UdpAddress};
 use crate::drive::{Socket, Stop, StopFlag};
-use crate::limits::{BACKLOG, LISTENERS_MAX, Limits, REACTORS_MAX};
+use crate::limits::{BACKLOG, DATAGRAM_SOCKETS_MAX, LISTENERS_MAX, Limits, REACTORS_MAX};
 pub use crate::models::Model;
 use crate::models::{self, House};
 use crate::penalties::Penalties;
@@ -28,6 +29,9 @@ use sockets::Bound;
 pub struct Config {
     /// Where to listen. Port 0 takes a free one.
     pub listen: Vec<Address>,
+    /// Where to serve datagrams, beside that, proved with the handshake's key. For the model
+    /// `reactor` alone.
+    pub udp: Vec<UdpAddress>,
     /// Who may speak.
     pub handshake: HandshakeRules,
     /// Where a message ends.
@@ -50,6 +54,7 @@ impl Config {
     pub fn new(handshake: HandshakeRules) -> Self {
         Self {
             listen: vec![Address::Tcp(([127, 0, 0, 1], 9090).into())],
+            udp: Vec::new(),
             handshake,
             framing: FramingKind::default(),
             limits: Limits::default(),
@@ -69,6 +74,8 @@ pub enum BindError {
     Config(String),
     /// An address could not be listened on.
     Listen(Address, io::Error),
+    /// Datagrams could not be received on an address.
+    ListenUdp(UdpAddress, io::Error),
     /// The system refused what every reactor needs.
     System(io::Error),
 }
@@ -77,12 +84,21 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(why) => f.write_str(why),
-            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "cannot listen on {address}: it is in use")
-            }
-            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Listen(address, error) => cannot_listen(f, address, error),
+            Self::ListenUdp(address, error) => cannot_listen(f, address, error),
             Self::System(error) => write!(f, "cannot start: {error}"),
         }
+    }
+}
+
+fn cannot_listen(
+    f: &mut fmt::Formatter<'_>,
+    address: &dyn fmt::Display,
+    error: &io::Error,
+) -> fmt::Result {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => write!(f, "cannot listen on {address}: it is in use"),
+        _ => write!(f, "cannot listen on {address}: {error}"),
     }
 }
 
@@ -160,8 +176,12 @@ impl<S: Service> Server<S> {
     ///
     /// # Errors
     /// [`BindError`], with nothing left bound.
-    pub fn bind(config: Config, service: S) -> Result<Self, BindError> {
+    pub fn bind(config: Config, mut service: S) -> Result<Self, BindError> {
         check(&config)?;
+        if !config.udp.is_empty() && service.datagrams().is_none() {
+            let why = format!("the service {} does not serve datagrams", service.name());
+            return Err(BindError::Config(why));
+        }
         let mut bound = sockets::bind(&config)?;
         let rules = Arc::new(Rules {
             handshake: config.handshake,
@@ -173,7 +193,7 @@ impl<S: Service> Server<S> {
         });
         let sockets = bound.take_sockets();
         let (engine, stop) = match config.model.start() {
-            None => reactors(sockets, &service, &rules),
+            None => reactors(sockets, bound.take_datagram_sockets(), &service, &rules),
             Some(start) => threads(start, sockets, service, &rules),
         }
         .map_err(BindError::System)?;
@@ -189,6 +209,12 @@ impl<S: Service> Server<S> {
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
         self.bound.addresses()
+    }
+
+    /// Where it serves datagrams, with the real ports, in the order of [`Config::udp`].
+    #[must_use]
+    pub fn udp_addresses(&self) -> &[UdpAddress] {
+        self.bound.udp_addresses()
     }
 
     /// Stops this server.
@@ -241,9 +267,10 @@ impl<S: Service> Server<S> {
     }
 }
 
-/// A reactor for each set of sockets, and who stops them.
+/// A reactor for each set of sockets, and who stops them. The first one has the datagrams.
 fn reactors<S: Service>(
     sockets: Vec<Vec<Socket>>,
+    datagram_sockets: Vec<UdpSocket>,
     service: &S,
     rules: &Arc<Rules>,
 ) -> io::Result<(Engine<S>, StopHandle)> {
@@ -252,7 +279,13 @@ fn reactors<S: Service>(
         let (rules, common) = (Arc::clone(rules), common.clone());
         Reactor::new(sockets, service.clone(), rules, common)
     });
-    let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
+    let mut reactors = reactors.collect::<io::Result<Vec<_>>>()?;
+    if let Some(first) = reactors
+        .first_mut()
+        .filter(|_| !datagram_sockets.is_empty())
+    {
+        first.take_datagram_sockets(datagram_sockets)?;
+    }
     let inboxes = reactors.iter().map(|reactor| Arc::clone(reactor.inbox()));
     let stop = StopHandle(Whom::Reactors(common.stop, inboxes.collect()));
     Ok((Engine::Reactors(reactors), stop))
@@ -324,6 +357,17 @@ fn check(config: &Config) -> Result<(), BindError> {
     if config.listen.len() > LISTENERS_MAX {
         return refuse(format!("more than {LISTENERS_MAX} addresses to listen on"));
     }
+    if config.udp.len() > DATAGRAM_SOCKETS_MAX {
+        return refuse(format!(
+            "more than {DATAGRAM_SOCKETS_MAX} addresses for datagrams"
+        ));
+    }
+    if !config.udp.is_empty() && config.model != Model::Reactor {
+        return refuse(format!(
+            "datagrams are the event loop's, and the model {} has none: choose the model reactor",
+            config.model
+        ));
+    }
     if !(1..=REACTORS_MAX).contains(&config.reactors) {
         return refuse(format!("reactors must be from 1 to {REACTORS_MAX}"));
     }
@@ -344,7 +388,12 @@ fn check(config: &Config) -> Result<(), BindError> {
         ));
     }
     let open = config.listen.iter().find(|address| !address.is_local());
-    match (&config.handshake, open) {
+    let open_udp = config.udp.iter().find(|address| !address.is_local());
+    let open = open.map(ToString::to_string);
+    match (
+        &config.handshake,
+        open.or_else(|| open_udp.map(ToString::to_string)),
+    ) {
         (HandshakeRules::None, Some(address)) if !config.insecure => refuse(format!(
             "handshake none on {address} would let everybody in: choose a loopback address or a \
              Unix socket, or say --insecure"

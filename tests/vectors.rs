@@ -5,17 +5,18 @@
 mod restore;
 
 use std::mem;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateloop::error::ProtocolError::{self, KeyRefused, MessageTooLong, NegativeLength};
 use gateloop::limits::MESSAGE_BYTES_MAX;
+use gateloop::protocol::datagram::{self, Gate, Header, Kind};
 use gateloop::protocol::framing::{AnyFraming, Decoded, Framing, FramingKind};
 use gateloop::protocol::handshake::challenge::{CHALLENGE_BYTES, Proof};
 use gateloop::protocol::handshake::mutual::{self, Client, Rules, Server};
 use gateloop::protocol::handshake::{Digest, Key, Step};
 use gateloop::service::rpc::Rpc;
 use gateloop::service::users::{Users, Verdict};
-use gateloop::service::{Caller, Peer};
+use gateloop::service::{Asked, Caller, Datagrams, Peer};
 use gateloop::stats::Stats;
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
@@ -125,6 +126,7 @@ fn every_mark_is_looked_up_here() {
         "rpc",
         "login",
         "users",
+        "datagrams",
     ];
     assert_eq!(names, known);
 }
@@ -314,21 +316,25 @@ fn responses() {
 
 // Services.
 
-#[test]
-fn rpc() {
-    let peer = Peer {
-        id: 1,
-        address: None,
-    };
-    let caller = Caller {
-        peer: &peer,
+const NOBODY: Peer = Peer {
+    id: 1,
+    address: None,
+};
+
+fn caller() -> Caller<'static> {
+    Caller {
+        peer: &NOBODY,
         handshake: "none",
         digest: None,
         connected: Duration::ZERO,
-    };
+    }
+}
+
+#[test]
+fn rpc() {
     for [message, answer] in table("rpc") {
         let message = message.trim_matches('`').as_bytes();
-        let said = Rpc::new().answer(message, caller, &Stats::default());
+        let said = Rpc::new().answer(message, caller(), &Stats::default());
         let said = said.map(|said| String::from_utf8(said).unwrap());
         let answer = (answer != "none").then(|| answer.trim_matches('`').to_owned());
         assert_eq!(said, answer);
@@ -354,4 +360,42 @@ fn lines_of_the_user_file() {
         assert_ne!(check(&password), Verdict::Wrong, "{line}");
         assert_eq!(check(&format!("{password} ")), Verdict::Wrong, "{line}");
     }
+}
+
+// Datagrams.
+
+#[test]
+fn datagrams() {
+    let messages = transcript("datagrams");
+    let [(Side::Client, request), (Side::Server, reply)] = &messages[..] else {
+        panic!("a request and its reply");
+    };
+    let opened = datagram::open(&key(), request).unwrap();
+    let (Header { kind, id, .. }, payload) = opened;
+    let (sent_at, answered_at) = (opened.0.sent_at_ms, sent_at_ms(reply));
+    assert_eq!(kind, Some(Kind::Request));
+    let mut sealed = Vec::new();
+    datagram::seal(&key(), Kind::Request, sent_at, &id, payload, &mut sealed);
+    assert_eq!(sealed, *request);
+
+    let mut gate = Gate::keyed(key(), MESSAGE_BYTES_MAX, 1, sent_at, 0);
+    let admitted = gate.admit(request, answered_at).unwrap();
+    let asked = Asked {
+        caller: caller(),
+        stats: &Stats::default(),
+        now: Instant::now(),
+        answer_bytes_max: gate.answer_bytes_max(),
+    };
+    let mut said = Vec::new();
+    let answer = |out: &mut Vec<u8>| Rpc::new().datagram(admitted.payload, asked, out);
+    assert_eq!(
+        gate.reply(&admitted, answered_at, &mut said, answer),
+        Ok(true)
+    );
+    assert_eq!(said, *reply);
+    assert_eq!(gate.answer_bytes_max(), 65_449);
+}
+
+fn sent_at_ms(datagram: &[u8]) -> u64 {
+    datagram::open(&key(), datagram).unwrap().0.sent_at_ms
 }

@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 use std::io;
+use std::str::FromStr;
 
-use gateloop::address::Address;
-use gateloop::client::{Client, Config};
-use gateloop::limits::{CALL_TIMEOUT, MESSAGE_BYTES_MAX};
+use gateloop::address::{Address, AddressError, UdpAddress};
+use gateloop::client::{Client, Config, DatagramClient, Error};
+use gateloop::limits::{CALL_TIMEOUT, DATAGRAM_PADDED_BYTES, MESSAGE_BYTES_MAX};
 use gateloop::protocol::FramingKind;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -25,6 +26,9 @@ const AFTER_HELP: &str = "\
 Prints the result as JSON. Each flag --some-name can also be given as the variable
 GATELOOP_SOME_NAME. The key is read from --authkey-file or the variable GATELOOP_AUTHKEY.
 
+A server behind udp:HOST:PORT is asked in a datagram: only methods without parameters are called
+so, and no answer may also mean that one of the two datagrams was lost.
+
 Exit codes: 0 there is a result, 1 an error was answered or there was no answer, 2 wrong usage.
 
 Example:
@@ -34,8 +38,8 @@ Example:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Call {
-    /// HOST:PORT or unix:PATH of the server
-    address: Address,
+    /// HOST:PORT, unix:PATH or udp:HOST:PORT of the server
+    address: Callee,
     /// The method's name
     method: String,
     /// Its parameters: a JSON array or object, or `-` to read that from standard input
@@ -49,6 +53,25 @@ pub(super) struct Call {
     framing: FramingKind,
     #[command(flatten)]
     handshake: key::HandshakeArgs,
+}
+
+/// Whom to call, and how.
+#[derive(Clone, Debug)]
+enum Callee {
+    Stream(Address),
+    Datagrams(UdpAddress),
+}
+
+impl FromStr for Callee {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if UdpAddress::is_meant(text) {
+            text.parse().map(Self::Datagrams)
+        } else {
+            text.parse().map(Self::Stream)
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -95,21 +118,49 @@ pub(super) fn run(args: &Call) -> Result<(), Failure> {
         params,
     };
     let request = serde_json::to_vec(&request).map_err(Failure::failed)?;
+    match &args.address {
+        Callee::Stream(address) => call(args, address, &request),
+        Callee::Datagrams(_) if args.params.is_some() => Err(Failure::usage(
+            "datagrams call only methods without parameters: leave them out",
+        )),
+        Callee::Datagrams(address) => call_in_datagrams(args, *address, request),
+    }
+}
+
+fn call(args: &Call, address: &Address, request: &[u8]) -> Result<(), Failure> {
     let config = Config {
         handshake: args.handshake.client_rules()?,
         framing: args.framing,
         timeout: Some(args.timeout.0),
         message_bytes_max: MESSAGE_BYTES_MAX,
     };
-    let failed = |error| Failure::failed(format!("{}: {error}", args.address));
-    let mut client = Client::connect(&args.address, config).map_err(failed)?;
-    client.send(&request).map_err(failed)?;
+    let failed = |error| Failure::failed(format!("{address}: {error}"));
+    let mut client = Client::connect(address, config).map_err(failed)?;
+    client.send(request).map_err(failed)?;
     match client.recv().map_err(failed)? {
         Some(answer) => show(&answer),
         None => Err(Failure::failed(format!(
-            "{}: closed without an answer (are handshake, framing and service the server's?)",
-            args.address
+            "{address}: closed without an answer (are handshake, framing and service the server's?)"
         ))),
+    }
+}
+
+fn call_in_datagrams(
+    args: &Call,
+    address: UdpAddress,
+    mut request: Vec<u8>,
+) -> Result<(), Failure> {
+    let handshake = args.handshake.client_rules()?;
+    if handshake.key().is_none() {
+        request.resize(request.len().max(DATAGRAM_PADDED_BYTES), b' ');
+    }
+    let client = DatagramClient::new(address, &handshake, Some(args.timeout.0));
+    match client.and_then(|mut client| client.call(&request)) {
+        Ok(answer) => show(&answer),
+        Err(Error::TimedOut) => Err(Failure::failed(format!(
+            "{address}: timed out (was a datagram lost? are key and clock the server's?)"
+        ))),
+        Err(error) => Err(Failure::failed(format!("{address}: {error}"))),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use clap::builder::{BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
-use gateloop::address::Address;
+use gateloop::address::{Address, UdpAddress};
 use gateloop::limits;
 use gateloop::protocol::FramingKind;
 use gateloop::server::{BindError, Config, Model, Server};
@@ -45,6 +45,10 @@ pub(super) struct Serve {
         default_value = "127.0.0.1:9090"
     )]
     listen: Vec<Address>,
+    /// Where to serve datagrams besides, proved with the handshake's key: HOST:PORT. Can be
+    /// repeated, or separated by commas
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    udp: Vec<UdpAddress>,
     /// What a message means
     #[arg(long, value_enum, default_value_t = ServiceName::Rpc)]
     service: ServiceName,
@@ -112,13 +116,14 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         &mut limits,
         args.limits.connections_given(),
         reactors,
-        args.listen.len(),
+        args.listen.len() + args.udp.len(),
     )?;
     limits.strangers_max = args.limits.strangers_max(limits.connections_max);
     let users = args.users()?;
     let (handshake, made_up) = args.handshake.server_rules()?;
     let config = Config {
         listen: args.listen.clone(),
+        udp: args.udp.clone(),
         handshake,
         framing: args.framing,
         limits,
@@ -178,7 +183,9 @@ fn serve<S: Service>(
     })?;
     signals::watch(server.stop_handle(), users)
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
-    let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
+    let streams = server.addresses().iter().map(ToString::to_string);
+    let datagrams = server.udp_addresses().iter().map(ToString::to_string);
+    let addresses: Vec<_> = streams.chain(datagrams).collect();
     let introduction = made_up
         .map(|key| {
             // Python's `multiprocessing` knows no other.

@@ -1,6 +1,7 @@
 //! A blocking client over the same protocol: connects, passes the handshake, sends and receives
-//! whole messages.
+//! whole messages. Or, for datagrams, a [`DatagramClient`].
 
+mod datagram;
 pub mod socket;
 
 use std::net::Shutdown;
@@ -16,6 +17,7 @@ use crate::limits::{CALL_TIMEOUT, CLIENT_READ_BYTES, Limits, MESSAGE_BYTES_MAX};
 use crate::protocol::connection::{Connection, Event, Input, Output};
 use crate::protocol::handshake::Step;
 use crate::protocol::{FramingKind, HandshakeRules};
+pub use datagram::DatagramClient;
 
 /// How a client speaks.
 #[derive(Clone, Debug)]

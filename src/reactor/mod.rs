@@ -1,10 +1,11 @@
 //! The event loop: one thread, one poll, a state machine per client in a slab.
 //!
 //! # One turn
-//! 1. Time-out: none if the ready queue holds anybody, else until the next deadline.
+//! 1. Time-out: none if anything was left over, else until the next deadline.
 //! 2. Poll. The clock is read once: this is the turn's `now`.
 //! 3. Note the events as readiness bits. An event for a slot's last tenant is a no-op.
 //! 4. Run each ready connection within its budget; what is left over joins the ready queue again.
+//!    So do the sockets for datagrams, which stay ready.
 //! 5. Take what the workers have finished; each connection runs once for all its answers.
 //! 6. Fire timers. Wake as many of those who wait for the workers as there are free places.
 //! 7. Reap the closed: slots are freed from here on, when no event of this turn can mean them.
@@ -12,6 +13,7 @@
 //! 9. Leave, if draining and nobody is left.
 
 mod admission;
+mod datagram;
 mod deferred;
 mod inbox;
 mod lists;
@@ -38,6 +40,7 @@ use crate::limits::{CONNECTION_BYTES_MAX, TURN_EVENTS};
 use crate::service::Service;
 use crate::service::rpc::Rpc;
 use crate::session::{Lent, Rules, Session};
+use datagram::DatagramSockets;
 pub use inbox::Inbox;
 use lists::Lists;
 use timers::Wheel;
@@ -63,6 +66,7 @@ pub struct Reactor<S: Service> {
     kit: Kit<S>,
     common: Common,
     door: Door,
+    datagrams: DatagramSockets,
     /// Slots of connections with something left over, each once.
     ready: VecDeque<usize>,
     wheel: Wheel,
@@ -108,6 +112,7 @@ impl<S: Service> Reactor<S> {
             kit,
             common,
             door,
+            datagrams: DatagramSockets::none(),
             ready: VecDeque::new(),
             wheel: Wheel::new(Instant::now()),
             strangers: Lists::new(1),
@@ -140,6 +145,7 @@ impl<S: Service> Reactor<S> {
         self.wait(events)?;
         self.note(events);
         self.run_ready();
+        self.serve_datagrams();
         self.take_completions();
         self.fire_timers();
         self.wake_the_crowd();
@@ -150,7 +156,8 @@ impl<S: Service> Reactor<S> {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = if !self.ready.is_empty() || self.door.is_ready() {
+        let left_over = !self.ready.is_empty() || self.datagrams.is_ready() || self.door.is_ready();
+        let timeout = if left_over {
             Some(Duration::ZERO)
         } else {
             let deadlines = [
@@ -179,6 +186,7 @@ impl<S: Service> Reactor<S> {
             match Source::from(event.token()) {
                 Source::Waker => self.woken = true,
                 Source::Listener(n) => self.door.note(n),
+                Source::Datagrams(n) => self.datagrams.note(n),
                 Source::Connection(key) => {
                     if let Some(driver) = tenant(&mut self.drivers, key) {
                         driver.note(readiness(event));

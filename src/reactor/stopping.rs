@@ -18,8 +18,8 @@ impl<S: Service> Reactor<S> {
         !self.drivers.is_empty()
     }
 
-    /// Lets in who waits already (a closed listener would reset them), closes the listeners, and
-    /// has everybody read up to what has arrived by now.
+    /// Lets in who waits already (a closed listener would reset them), closes the listeners,
+    /// answers the datagrams, and has everybody read up to what has arrived by now.
     fn begin_drain(&mut self) {
         self.drain_deadline = Some(self.kit.now + self.kit.rules.limits.drain_timeout);
         self.door.last_call();
@@ -30,6 +30,7 @@ impl<S: Service> Reactor<S> {
             }
         }
         self.door.close();
+        self.end_datagrams();
         for (slot, driver) in &mut self.drivers {
             driver.begin_last_read(self.kit.now);
             enqueue(&mut self.ready, driver, slot);

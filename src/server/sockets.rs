@@ -1,8 +1,9 @@
-//! Binds a server's addresses: every reactor its own socket for TCP, one shared socket for Unix.
+//! Binds a server's addresses: every reactor its own socket for TCP, one shared socket for Unix,
+//! and for datagrams one that a single reactor serves.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Instant;
 use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 use super::{BindError, Config};
-use crate::address::Address;
+use crate::address::{Address, UdpAddress};
 use crate::drive::Socket;
 use crate::limits::{SOCKET_LOCK_PAUSE, SOCKET_LOCK_TIMEOUT};
 
@@ -22,6 +23,8 @@ pub(super) struct Bound {
     addresses: Vec<Address>,
     /// For each reactor, a socket an address.
     sockets: Vec<Vec<Socket>>,
+    udp_addresses: Vec<UdpAddress>,
+    datagram_sockets: Vec<UdpSocket>,
     _files: Vec<SocketFile>,
 }
 
@@ -32,6 +35,14 @@ impl Bound {
 
     pub(super) fn take_sockets(&mut self) -> Vec<Vec<Socket>> {
         std::mem::take(&mut self.sockets)
+    }
+
+    pub(super) fn udp_addresses(&self) -> &[UdpAddress] {
+        &self.udp_addresses
+    }
+
+    pub(super) fn take_datagram_sockets(&mut self) -> Vec<UdpSocket> {
+        std::mem::take(&mut self.datagram_sockets)
     }
 }
 
@@ -57,9 +68,18 @@ pub(super) fn bind(config: &Config) -> Result<Bound, BindError> {
             of_reactor.push(socket);
         }
     }
+    let (mut udp_addresses, mut datagram_sockets) = (Vec::new(), Vec::new());
+    for address in &config.udp {
+        let refused = |error| BindError::ListenUdp(*address, error);
+        let socket = bind_udp(address.0).map_err(refused)?;
+        udp_addresses.push(UdpAddress(socket.local_addr().map_err(refused)?));
+        datagram_sockets.push(socket);
+    }
     Ok(Bound {
         addresses,
         sockets,
+        udp_addresses,
+        datagram_sockets,
         _files: files,
     })
 }
@@ -102,6 +122,17 @@ fn tcp_socket(address: SocketAddr) -> io::Result<RawSocket> {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
+}
+
+/// Without SO_REUSEADDR, which would let a second server take this one's datagrams.
+fn bind_udp(wanted: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = RawSocket::new(Domain::for_address(wanted), Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    if wanted.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&wanted.into())?;
+    Ok(socket.into())
 }
 
 /// Nobody can connect before `listen`, and by then only the owner may.

@@ -1,6 +1,6 @@
 //! `echo`: whatever comes goes back.
 
-use super::{Flow, Replies, Service};
+use super::{Asked, Datagrams, Flow, Replies, Service};
 use crate::protocol::Message;
 
 /// Answers each message with the same bytes; a long one is moved, not copied.
@@ -23,5 +23,16 @@ impl Service for Echo {
     ) -> Flow {
         replies.forward(message);
         Flow::Continue
+    }
+
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
+        Some(self)
+    }
+}
+
+impl Datagrams for Echo {
+    fn datagram(&mut self, payload: &[u8], _asked: Asked<'_>, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(payload);
+        true
     }
 }

@@ -1,5 +1,6 @@
 //! What a message means: a [`Service`] is given whole messages and answers through [`Replies`].
 
+mod datagrams;
 mod echo;
 mod login;
 mod logins;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crate::error::CloseReason;
 use crate::protocol::{Digest, Message};
+pub use datagrams::{Asked, Datagrams};
 pub use echo::Echo;
 pub use login::Login;
 pub use logins::Logins;
@@ -92,6 +94,12 @@ pub trait Service: Clone + Send + 'static {
     /// buffers.
     fn held_bytes(_state: &Self::State) -> usize {
         0
+    }
+
+    /// What serves datagrams, if this service does. A server that is to serve them and has none is
+    /// refused at its start.
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
+        None
     }
 
     /// There is room again after [`Replies::send`] or [`Replies::begin`] said that there was none.

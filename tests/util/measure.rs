@@ -10,7 +10,7 @@ use rustix::process::{
     Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, getrlimit, pidfd_getfd, pidfd_open,
     prlimit, setrlimit,
 };
-use socket2::Socket;
+use socket2::{Socket, Type};
 
 use super::eventually;
 use super::server::Raw;
@@ -98,6 +98,22 @@ pub fn wait_until_arrived<'a>(clients: impl IntoIterator<Item = &'a Raw>) {
 
 /// The socket of a process that is connected to `peer`: another descriptor of the very same one.
 pub fn socket_to(process: u32, peer: SocketAddr) -> Socket {
+    socket_of(process, |socket| {
+        let other = socket.peer_addr().ok();
+        other.and_then(|other| other.as_socket()) == Some(peer)
+    })
+}
+
+/// The socket of a process that receives datagrams at `local`, likewise.
+pub fn datagram_socket_at(process: u32, local: SocketAddr) -> Socket {
+    socket_of(process, |socket| {
+        let own = socket.local_addr().ok();
+        let is_udp = socket.r#type().is_ok_and(|kind| kind == Type::DGRAM);
+        is_udp && own.and_then(|own| own.as_socket()) == Some(local)
+    })
+}
+
+fn socket_of(process: u32, is_meant: impl Fn(&Socket) -> bool) -> Socket {
     let id = i32::try_from(process).ok().and_then(Pid::from_raw);
     let pidfd = pidfd_open(id.expect("a process id"), PidfdFlags::empty()).expect("a process");
     let open = fs::read_dir(format!("/proc/{process}/fd")).expect("a process of ours");
@@ -109,9 +125,7 @@ pub fn socket_to(process: u32, peer: SocketAddr) -> Socket {
         let socket = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty());
         Some(Socket::from(socket.expect("a process of ours")))
     });
-    let socket = sockets.find(|socket| {
-        let other = socket.peer_addr().ok();
-        other.and_then(|other| other.as_socket()) == Some(peer)
-    });
-    socket.expect("the process is connected to it")
+    sockets
+        .find(is_meant)
+        .expect("the process has such a socket")
 }

@@ -11,6 +11,7 @@
 )]
 
 pub mod cli;
+pub mod datagrams;
 pub mod measure;
 pub mod python;
 pub mod random;

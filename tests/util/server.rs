@@ -26,6 +26,8 @@ use super::{PATIENCE, eventually};
 /// A running server. Dropping it cuts everybody off and waits for its end.
 pub struct TestServer {
     pub address: SocketAddr,
+    /// Where it serves datagrams.
+    pub udp: Vec<SocketAddr>,
     pub stats: Arc<Stats>,
     pub stop: StopHandle,
     /// Its first reactor's thread, as /proc knows it.
@@ -71,6 +73,7 @@ impl TestServer {
         let Some(Address::Tcp(address)) = server.addresses().first().cloned() else {
             panic!("the first address is of TCP")
         };
+        let udp = server.udp_addresses().iter().map(|udp| udp.0).collect();
         let (stats, stop) = (server.stats(), server.stop_handle());
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -80,6 +83,7 @@ impl TestServer {
         });
         Self {
             address,
+            udp,
             stats,
             stop,
             task: told.recv().expect("a thread"),

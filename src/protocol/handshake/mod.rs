@@ -60,6 +60,7 @@ impl HandshakeRules {
     pub fn key(&self) -> Option<&Key> {
         match self {
             Self::Mutual(rules) => Some(&rules.key),
+            Self::Challenge(rules) => Some(&rules.key),
             Self::None => None,
         }
     }

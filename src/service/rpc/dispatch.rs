@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use super::login;
-use super::method::{Call, Context, Now, Run, Table, Work};
+use super::method::{Call, Context, Method, Now, Run, Table, Work};
 use super::request::{Incoming, Request};
 use super::response::{Refused, RpcError, write_response};
 use super::state::State;
@@ -34,6 +34,10 @@ pub(super) trait Outlet<'a> {
     fn caller(&self) -> Caller<'a>;
     fn stats(&self) -> &'a Stats;
     fn now(&self) -> Instant;
+    /// Whether a method can be called from here.
+    fn allows(&self, _method: &Method) -> bool {
+        true
+    }
     /// How long a batch's answer may be, in bytes: some answers are far longer than their requests.
     fn answer_bytes_max(&self) -> usize;
     /// Sends the message that `write` appends.
@@ -205,6 +209,11 @@ fn start<'r, 'a>(
             Refused::new(id, RpcError::METHOD_NOT_FOUND)
         });
     };
+    if !outlet.allows(method) {
+        return refused(request.id, |id| {
+            Refused::new(id, RpcError::NOT_IN_DATAGRAMS)
+        });
+    }
     let takes = method.params;
     let call = Call {
         params: request.params,

@@ -148,6 +148,8 @@ pub(super) struct Method {
     /// What it does, in a line.
     pub(super) help: &'static str,
     pub(super) run: Run,
+    /// Whether a datagram may call it.
+    pub(super) in_datagrams: bool,
 }
 
 impl Method {
@@ -162,6 +164,16 @@ impl Method {
             params,
             help,
             run,
+            in_datagrams: false,
+        }
+    }
+
+    /// Lets datagrams call it. It must run on the spot, need no connection, and do no harm when a
+    /// datagram is lost, late or out of order.
+    pub(super) fn in_datagrams(self) -> Self {
+        Self {
+            in_datagrams: true,
+            ..self
         }
     }
 }

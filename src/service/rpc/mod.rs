@@ -1,5 +1,6 @@
 //! `rpc`: JSON-RPC 2.0, by its specification to the letter. See [`Rpc`].
 
+mod datagrams;
 mod dispatch;
 mod login;
 mod method;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Caller, Deferred, Flow, Logins, Replies, Service, TooManyDeferred};
+use super::{Caller, Datagrams, Deferred, Flow, Logins, Replies, Service, TooManyDeferred};
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::protocol::Message;
 use crate::stats::Stats;
@@ -42,7 +43,8 @@ pub use state::State;
 /// | `login` | `{"user"}`: who the caller is from now on; see [`Rpc::with_logins`] |
 /// | `logout` | `{"user": null}` |
 ///
-/// Only `echo` and `login` take parameters; the others refuse any but `[]` and `{}`.
+/// Only `echo` and `login` take parameters; the others refuse any but `[]` and `{}`. Datagrams can
+/// call `ping`, `time`, `whoami`, `stats` and `rpc.methods`.
 ///
 /// # Logging in
 /// With a user file there is `login`, which takes a name and a password. A wrong one is answered
@@ -107,6 +109,7 @@ pub use state::State;
 /// | -32000 too many calls are waiting | [see below](#deferred-calls) |
 /// | -32000 a batch may hold at most N requests | N is [`RPC_BATCH_REQUESTS_MAX`]; nothing is run |
 /// | -32000 the batch's answer is too long | longer than a message may be |
+/// | -32000 datagrams cannot call this method | nor any that you add |
 ///
 /// No error quotes what the peer sent.
 ///
@@ -252,6 +255,10 @@ impl Service for Rpc {
 
     fn held_bytes(state: &State) -> usize {
         state.bytes()
+    }
+
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
+        Some(self)
     }
 }
 

@@ -36,6 +36,9 @@ impl RpcError {
     /// A deferred method was called while as many are waiting as may.
     pub(super) const TOO_MANY_WAITING: Self =
         Self::standard(SERVER_ERROR, "too many calls are waiting");
+    /// A datagram called a method that only a connection can.
+    pub(super) const NOT_IN_DATAGRAMS: Self =
+        Self::standard(SERVER_ERROR, "datagrams cannot call this method");
     /// A batch's answer outgrew a message.
     pub(super) const ANSWER_TOO_LONG: Self =
         Self::standard(SERVER_ERROR, "the batch's answer is too long");

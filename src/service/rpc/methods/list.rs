@@ -6,7 +6,7 @@ use crate::service::rpc::method::{Call, Method, Run};
 use crate::service::rpc::response::RpcError;
 
 pub(super) fn method() -> Method {
-    Method::new("rpc.methods", "none", "this list", Run::now(list))
+    Method::new("rpc.methods", "none", "this list", Run::now(list)).in_datagrams()
 }
 
 #[derive(Serialize)]

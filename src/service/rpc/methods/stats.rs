@@ -5,7 +5,7 @@ use crate::service::rpc::response::RpcError;
 use crate::stats::Snapshot;
 
 pub(super) fn method() -> Method {
-    Method::new("stats", "none", "the server's counters", Run::now(stats))
+    Method::new("stats", "none", "the server's counters", Run::now(stats)).in_datagrams()
 }
 
 fn stats(call: &Call<'_>) -> Result<Snapshot, RpcError> {

@@ -11,7 +11,7 @@ const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
 pub(super) fn method() -> Method {
     let help = "the time as Unix seconds and as RFC 3339 text";
-    Method::new("time", "none", help, Run::now(time))
+    Method::new("time", "none", help, Run::now(time)).in_datagrams()
 }
 
 #[derive(Serialize)]

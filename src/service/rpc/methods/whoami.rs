@@ -9,7 +9,7 @@ use crate::service::rpc::response::RpcError;
 
 pub(super) fn method() -> Method {
     let help = "what the server knows of this connection";
-    Method::new("whoami", "none", help, Run::now(whoami))
+    Method::new("whoami", "none", help, Run::now(whoami)).in_datagrams()
 }
 
 #[derive(Serialize)]
