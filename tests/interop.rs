@@ -25,6 +25,8 @@ use util::{Folder, Process, Serving, eventually, gateloop, run};
 
 /// Python sends header and payload together up to 16 384 bytes, and apart above.
 const SIZES: [usize; 9] = [0, 1, 1023, 16384, 16385, 20_000, 65_500, 65_536, 1 << 20];
+/// Up to the longest that goes into one.
+const DATAGRAM_SIZES: [usize; 5] = [0, 1, 1_400, 9_000, 65_449];
 const KEY: &str = "a key that both sides hold";
 const CHINESE_KEY: &str = "天王盖地虎";
 /// A round trip takes less, also on a busy machine; an acknowledgement that the kernel holds back
@@ -159,32 +161,58 @@ fn serve(key: &str, args: &[&str]) -> Serving {
     Serving::from_command(command.env("GATELOOP_AUTHKEY", key))
 }
 
+/// What tests/interop/datagrams.py met.
+#[derive(Debug, Deserialize)]
+struct MetDatagrams {
+    echoed: Vec<Vec<usize>>,
+    answered: usize,
+    document: String,
+}
+
 /// An address as Python's: host and port.
 fn pair(address: &str) -> Value {
     let (host, port) = address.rsplit_once(':').expect("host and port");
+    let host = host.trim_start_matches("udp:").trim_matches(['[', ']']);
     json!([host, port.parse::<u16>().expect("a port")])
 }
 
 /// The client in README.md, sent to another address, and what it says that it prints.
 fn readme_client(address: &str, package: &str) -> (String, &'static str) {
-    let readme = include_str!("../README.md");
-    let code = readme.split("```python\n").nth(1).expect("a client");
-    let code = code.split("```").next().unwrap_or_default();
-    let replace = |code: &str, old: &str, new: &str| {
-        assert!(code.contains(old), "README.md: no `{old}` in its client");
-        code.replace(old, new)
-    };
-    let (host, port) = address.rsplit_once(':').expect("host and port");
-    let moved = replace(
+    let (code, printed) = python_in(include_str!("../README.md"), "from multiprocessing");
+    let moved = moved(code, address);
+    (
+        replaced(&moved, "multiprocessing.", &format!("{package}.")),
+        printed,
+    )
+}
+
+/// The code in a document that has this in it, and what it says that it prints.
+fn python_in(document: &'static str, what: &str) -> (&'static str, &'static str) {
+    let codes = document.split("```python\n").skip(1);
+    let mut codes = codes.map(|code| code.split("```").next().unwrap_or_default());
+    let code = codes.find(|code| code.contains(what)).expect("a client");
+    let mut comments = code
+        .lines()
+        .filter_map(|line| Some(line.split_once("  # ")?.1));
+    (code, comments.next_back().expect("it says what is printed"))
+}
+
+/// The code with another address in it.
+fn moved(code: &str, address: &str) -> String {
+    let (host, port) = address
+        .trim_start_matches("udp:")
+        .rsplit_once(':')
+        .expect("host and port");
+    replaced(
         code,
         r#"("127.0.0.1", 9090)"#,
         &format!("({host:?}, {port})"),
-    );
-    let moved = replace(&moved, "multiprocessing.", &format!("{package}."));
-    let printed = code
-        .lines()
-        .find_map(|line| Some(line.split_once("  # ")?.1));
-    (moved, printed.expect("README.md says what is printed"))
+    )
+}
+
+fn replaced(code: &str, old: &str, new: &str) -> String {
+    assert!(code.contains(old), "no `{old}` in a document's client");
+    code.replace(old, new)
 }
 
 fn median(seconds: &[f64]) -> Duration {
@@ -232,6 +260,26 @@ fn its_client_is_understood(python: &Python) {
     let (echo, first) = (median(&met.echo_seconds), median(&met.first_seconds));
     assert!(echo < UNDELAYED, "an echo of 20 000 bytes takes {echo:?}");
     assert!(first < UNDELAYED, "the first request takes {first:?}");
+}
+
+fn its_datagrams_are_understood(python: &Python) {
+    let udp = ["--udp", "127.0.0.1:0,[::1]:0"];
+    let echo = serve(CHINESE_KEY, &[&["--service", "echo"], &udp[..]].concat());
+    let rpc = serve(CHINESE_KEY, &udp);
+    let document = include_str!("../docs/PROTOCOL.md");
+    let (code, printed) = python_in(document, "socket.SOCK_DGRAM");
+    let task = json!({
+        "key": CHINESE_KEY,
+        "sizes": DATAGRAM_SIZES,
+        "echo": echo.addresses[1..].iter().map(|udp| pair(udp)).collect::<Vec<_>>(),
+        "document": moved(code, &rpc.addresses[1]),
+    });
+    let ended = python.start("datagrams.py", task).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let met: MetDatagrams = serde_json::from_str(&ended.stdout).expect("what the client met");
+    assert_eq!(met.echoed, [DATAGRAM_SIZES; 2]);
+    assert_eq!(met.answered, 1, "of a datagram that came twice");
+    assert_eq!(met.document, printed);
 }
 
 /// A client under these digests that is a process of its own as far as challenges go.
@@ -410,6 +458,12 @@ fn clients_of_the_standard_library_are_understood() {
 fn classic_clients_are_understood() {
     let pythons = Python::all_installed();
     check("classic clients", &pythons, a_classic_client_is_understood);
+}
+
+#[test]
+fn datagrams_of_the_standard_library_are_understood() {
+    let pythons = Python::all_installed();
+    check("datagrams", &pythons, its_datagrams_are_understood);
 }
 
 #[test]
