@@ -100,6 +100,38 @@ pub const DEFERRED_PER_CONNECTION_MAX: usize = 64;
 /// Jobs that may wait for a reactor's workers.
 pub const JOBS_QUEUED_MAX: usize = 1_024;
 
+/// Programs that run at once for clients, over all reactors. What they print is held up to
+/// [`EXEC_OUTPUT_BYTES_MAX`] each, which together stays well below the limit of all buffers.
+pub const CHILDREN_MAX: usize = 256;
+/// Programs that run at once for one connection: one client cannot take all places.
+pub const CHILDREN_PER_CONNECTION_MAX: usize = 32;
+/// Descriptors that a running program costs: its standard output, its standard error, its end.
+pub const CHILD_DESCRIPTORS: usize = 3;
+/// How long a program may run, unless the table of commands says otherwise.
+pub const CHILD_TIMEOUT: Duration = Duration::from_secs(60);
+/// From SIGTERM to SIGKILL: enough to remove a temporary file, too little to notice.
+pub const CHILD_GRACE: Duration = Duration::from_secs(2);
+/// How long a stopping server waits for programs after SIGKILL. The kernel takes milliseconds,
+/// unless a program hangs in a system call that cannot be interrupted.
+pub const CHILD_REAP_TIMEOUT: Duration = Duration::from_secs(1);
+/// What is read of a program's output at once: as much as a pipe of Linux holds.
+pub const CHILD_READ_BYTES: usize = 64 * KIB;
+/// Programs whose output is read in one turn. All the others wait for the next, so that chatty
+/// programs cannot hold up a ping: 1 MiB at most, of which JSON can make six.
+pub const TURN_CHILDREN: usize = 8;
+/// What is kept of a command's output for its answer, unless the table of commands says otherwise.
+pub const EXEC_OUTPUT_BYTES_MAX: usize = MIB;
+/// The longest argument that a caller may add, before its pattern is asked: the longest path that
+/// Linux knows.
+pub const EXEC_ARGUMENT_BYTES_MAX: usize = 4 * KIB;
+/// Arguments that callers may add to one command.
+pub const EXEC_ARGUMENTS_MAX: usize = 64;
+/// The longest command line of `shell`: half of what Linux allows one argument to be.
+pub const SHELL_LINE_BYTES_MAX: usize = 64 * KIB;
+/// The parameters of `exec` and `shell`, as JSON: they are only parsed up to this length. The
+/// longest of them in their longest spelling, `\u0000`, fit.
+pub const EXEC_PARAMS_BYTES_MAX: usize = 6 * EXEC_ARGUMENTS_MAX * EXEC_ARGUMENT_BYTES_MAX + 4 * KIB;
+
 /// A listener that could not accept (no descriptor, no slot) tries again after this at the latest.
 pub const ACCEPT_REST: Duration = Duration::from_millis(250);
 /// The kernel's queue of connections that wait to be accepted.
@@ -196,6 +228,11 @@ const _: () = {
     assert!(SEND_HARD_BYTES + MESSAGE_BYTES_MAX < BUFFER_MEMORY_BYTES_MAX);
     assert!(DEFERRED_PER_CONNECTION_MAX <= JOBS_QUEUED_MAX);
     assert!(DATAGRAM_BYTES_MAX < DATAGRAM_BUFFER_BYTES && DATAGRAM_IDS_FORGOTTEN > 1);
+    assert!(CHILDREN_PER_CONNECTION_MAX <= DEFERRED_PER_CONNECTION_MAX);
+    assert!(CHILDREN_PER_CONNECTION_MAX < CHILDREN_MAX);
+    assert!(CHILDREN_MAX * EXEC_OUTPUT_BYTES_MAX <= BUFFER_MEMORY_BYTES_MAX / 2);
+    assert!(6 * SHELL_LINE_BYTES_MAX <= EXEC_PARAMS_BYTES_MAX);
+    assert!(CHILD_GRACE.as_nanos() < DRAIN_TIMEOUT.as_nanos());
 };
 
 /// What an operator can set. [`Limits::default`] is the constants of this module.

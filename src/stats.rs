@@ -36,6 +36,8 @@ pub struct Stats {
     pub jobs: AtomicU64,
     /// Datagrams received.
     pub datagrams: AtomicU64,
+    /// Programs running now, those that are being started included. Enforces their cap, too.
+    pub children: AtomicUsize,
     closes: [AtomicU64; CloseReason::COUNT],
     drops: [AtomicU64; DropReason::COUNT],
 }
@@ -55,6 +57,7 @@ impl Default for Stats {
             rests_exhausted: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
             datagrams: AtomicU64::new(0),
+            children: AtomicUsize::new(0),
             closes: [const { AtomicU64::new(0) }; CloseReason::COUNT],
             drops: [const { AtomicU64::new(0) }; DropReason::COUNT],
         }
@@ -109,6 +112,7 @@ impl Stats {
             rests_exhausted: self.rests_exhausted.load(Relaxed),
             jobs: self.jobs.load(Relaxed),
             datagrams: self.datagrams.load(Relaxed),
+            children: self.children.load(Relaxed),
             closes: Closes(self.closes.each_ref().map(|counter| counter.load(Relaxed))),
             datagram_drops: Drops(self.drops.each_ref().map(|counter| counter.load(Relaxed))),
         }
@@ -143,6 +147,8 @@ pub struct Snapshot {
     pub jobs: u64,
     /// Datagrams received.
     pub datagrams: u64,
+    /// Programs running now.
+    pub children: usize,
     /// Ended connections by reason.
     pub closes: Closes,
     /// Dropped datagrams by reason.

@@ -35,6 +35,7 @@ impl<S: Service> Bed<S> {
         let mut jobs = Jobs {
             taken: Vec::new(),
             room: JOBS_QUEUED_MAX,
+            launches: None,
         };
         let mut lent = Lent {
             service: &mut service,

@@ -1,6 +1,6 @@
 //! How many descriptors this process may open, and so how many connections it can hold.
 
-use gateloop::limits::Limits;
+use gateloop::limits::{CHILD_DESCRIPTORS, CHILDREN_MAX, Limits};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Failure;
@@ -12,17 +12,23 @@ const PER_REACTOR: usize = 3;
 
 /// Raises the limit on descriptors as far as this process may, and lowers the number of
 /// connections to what then fits. A number that was `given` is not lowered but refused: whoever
-/// asked for it counts on it.
+/// asked for it counts on it. Room is left for the pipes of `children`, if any may run.
 pub(super) fn fit(
     limits: &mut Limits,
     given: bool,
     reactors: usize,
     listeners: usize,
+    children: bool,
 ) -> Result<(), Failure> {
     let Some(descriptors) = raise() else {
         return Ok(());
     };
-    let own = SPARE + reactors * (PER_REACTOR + listeners);
+    let of_children = if children {
+        CHILDREN_MAX * CHILD_DESCRIPTORS
+    } else {
+        0
+    };
+    let own = SPARE + reactors * (PER_REACTOR + listeners) + of_children;
     let room = usize::try_from(descriptors)
         .unwrap_or(usize::MAX)
         .saturating_sub(own);

@@ -3,9 +3,11 @@
 mod call;
 mod config_file;
 mod descriptors;
+mod exec;
 mod key;
 mod limits;
 mod log;
+mod remote;
 mod serve;
 mod signals;
 mod units;
@@ -29,7 +31,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Call(call::Call),
     User(user::User),
 }
@@ -41,6 +43,9 @@ enum Failure {
     Usage(String),
     /// It could not be done. Exit code 1.
     Failed(String),
+    /// The same of a command that was to run on a server, whose own exit code may be any but this
+    /// one. Exit code 125.
+    NotRun(String),
 }
 
 impl Failure {
@@ -51,26 +56,32 @@ impl Failure {
     fn failed(message: impl Display) -> Self {
         Self::Failed(message.to_string())
     }
+
+    fn not_run(self) -> Self {
+        let (Self::Usage(message) | Self::Failed(message) | Self::NotRun(message)) = self;
+        Self::NotRun(message)
+    }
 }
 
 /// Runs the command that the arguments name. Exits by itself for `--help` and for arguments that
 /// do not parse, as [`clap`] does.
 pub(crate) fn main() -> ExitCode {
     let (code, message) = match run() {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(code) => return code,
         Err(Failure::Failed(message)) => (1, message),
         Err(Failure::Usage(message)) => (2, message),
+        Err(Failure::NotRun(message)) => (125, message),
     };
     // Nothing is left to be done where standard error is closed.
     let _ = writeln!(io::stderr(), "error: {message}");
     ExitCode::from(code)
 }
 
-fn run() -> Result<(), Failure> {
+fn run() -> Result<ExitCode, Failure> {
     match config_file::parse(command(), std::env::args_os().collect())?.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Call(args) => call::run(&args),
-        Command::User(args) => user::run(&args),
+        Command::User(args) => user::run(&args).map(|()| ExitCode::SUCCESS),
     }
 }
 

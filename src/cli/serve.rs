@@ -10,7 +10,7 @@ use gateloop::address::{Address, UdpAddress};
 use gateloop::limits;
 use gateloop::protocol::FramingKind;
 use gateloop::server::{BindError, Config, Model, Server};
-use gateloop::service::rpc::Rpc;
+use gateloop::service::rpc::{ExecRules, Rpc};
 use gateloop::service::users::UserFile;
 use gateloop::service::{Echo, Login, Logins, Service};
 
@@ -21,7 +21,8 @@ const AFTER_HELP: &str = "\
 Each flag --some-name can also be given as the variable GATELOOP_SOME_NAME or as the key
 some-name of the TOML file that --config names; a flag goes before a variable, a variable before
 the file. Only the key itself is read from nowhere but --authkey-file or GATELOOP_AUTHKEY; with
-neither, one is made up, and printed.
+neither, one is made up, and printed. Which programs callers may have run, if any, is said in the
+file alone, by its table [exec].
 
 The first SIGTERM or SIGINT answers what has been asked and stops; a second one stops at once.
 SIGHUP reads the user file anew, which also happens when it has changed.
@@ -81,6 +82,9 @@ pub(super) struct Serve {
     /// much; without it, info
     #[arg(long, value_enum, default_value_t = log::Format::Text)]
     log_format: log::Format,
+    /// Which programs callers may have run: the table `[exec]` of the file.
+    #[arg(skip)]
+    pub(super) exec: ExecRules,
     #[command(flatten)]
     handshake: key::HandshakeArgs,
     #[command(flatten)]
@@ -117,6 +121,7 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         args.limits.connections_given(),
         reactors,
         args.listen.len() + args.udp.len(),
+        !args.exec.is_empty(),
     )?;
     limits.strangers_max = args.limits.strangers_max(limits.connections_max);
     let users = args.users()?;
@@ -132,6 +137,9 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         backlog: args.backlog,
         insecure: args.insecure,
     };
+    if !args.exec.is_empty() {
+        args.check_exec()?;
+    }
     let logins = |file: &Arc<UserFile>| Logins::new(Arc::clone(file), args.upgrade_hashes);
     match (args.service, users) {
         (ServiceName::Rpc | ServiceName::Login, _) if args.framing == FramingKind::Raw => {
@@ -140,10 +148,16 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
                  behind it",
             ))
         }
-        (ServiceName::Rpc, None) => serve(config, Rpc::default(), made_up, None),
-        (ServiceName::Rpc, Some(users)) => {
-            let rpc = Rpc::default().with_logins(logins(&users));
-            serve(config, rpc, made_up, Some(users))
+        (ServiceName::Rpc, users) => {
+            let exec = ExecRules {
+                login: users.is_some(),
+                ..args.exec.clone()
+            };
+            let mut rpc = Rpc::new().with_exec(exec).map_err(Failure::usage)?;
+            if let Some(users) = &users {
+                rpc = rpc.with_logins(logins(users));
+            }
+            serve(config, rpc, made_up, users)
         }
         (ServiceName::Login, Some(users)) => {
             serve(config, Login::new(logins(&users)), made_up, Some(users))
@@ -159,6 +173,26 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
 }
 
 impl Serve {
+    /// Whether commands can run beside the other settings.
+    fn check_exec(&self) -> Result<(), Failure> {
+        if !matches!(self.service, ServiceName::Rpc) {
+            return Err(Failure::usage(
+                "[exec] adds methods to --service rpc: no other service runs commands",
+            ));
+        }
+        if self.model != Model::Reactor {
+            return Err(Failure::usage(
+                "[exec] needs --model reactor: no other model watches commands beside clients",
+            ));
+        }
+        if self.users.is_none() && self.exec.names_users() {
+            return Err(Failure::usage(
+                "[exec] names users: --users says which file they are in",
+            ));
+        }
+        Ok(())
+    }
+
     fn users(&self) -> Result<Option<Arc<UserFile>>, Failure> {
         let open = |path: &PathBuf| {
             let file = UserFile::open(path).map_err(|error| user::of_file(path, &error))?;

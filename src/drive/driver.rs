@@ -215,6 +215,9 @@ impl<S: Service, T: Borrow<Transport>> Driver<S, T> {
         {
             self.broken(&error);
         }
+        if self.readiness.contains(Readiness::HUNG_UP) && self.session.only_answers_are_left() {
+            self.broken(&io::ErrorKind::BrokenPipe.into());
+        }
     }
 
     /// What no answer carries the acknowledgement of, the kernel likes to acknowledge 40 ms later.

@@ -55,6 +55,7 @@ impl<S: Service> Kit<S> {
             jobs: Jobs {
                 taken: Vec::new(),
                 room: JOBS_QUEUED_MAX,
+                launches: None,
             },
             entropy: random_bytes,
             moved: Moved::default(),

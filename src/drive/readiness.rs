@@ -17,6 +17,9 @@ impl Readiness {
     pub const READ_CLOSED: Self = Self(1 << 2);
     /// The socket has failed, which a read or a write would tell as well.
     pub const BROKEN: Self = Self(1 << 3);
+    /// The peer neither sends nor takes any more: a Unix socket that it has closed. TCP does not
+    /// tell before something is sent to it.
+    pub const HUNG_UP: Self = Self(1 << 4);
 
     /// Remembers.
     #[inline]

@@ -5,20 +5,22 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tracing::warn;
 
-use super::workers::Completion;
+use super::child::{Launching, Spawned};
+use super::workers::{Completion, Task};
 use super::{Reactor, enqueue, name_of, tenant};
 use crate::service::Service;
 
 impl<S: Service> Reactor<S> {
     pub(super) fn submit_jobs(&mut self, slot: usize) {
-        if self.kit.jobs.taken.is_empty() {
+        let launches = self.kit.jobs.launches.as_mut();
+        if self.kit.jobs.taken.is_empty() && launches.is_none_or(|all| all.is_empty()) {
             return;
         }
         let Some(key) = self.drivers.get(slot).map(|driver| name_of(driver, slot)) else {
             return;
         };
         for job in self.kit.jobs.taken.drain(..) {
-            if let Err(job) = self.workers.submit(key, job) {
+            if let Err(Task::Job(job)) = self.workers.submit(key, Task::Job(job)) {
                 warn!("no thread for work that would block: such a request fails");
                 let (tag, input_bytes, answer) = (job.tag, job.input_bytes, job.if_panicked);
                 self.inbox.push(Completion {
@@ -29,6 +31,20 @@ impl<S: Service> Reactor<S> {
                 });
             }
         }
+        for launch in self
+            .kit
+            .jobs
+            .launches
+            .iter_mut()
+            .flat_map(|all| all.drain(..))
+        {
+            let launching = Launching::new(launch, Arc::clone(&self.kit.rules.stats));
+            self.children.launching += 1;
+            if let Err(Task::Launch(launching)) = self.workers.submit(key, Task::Launch(launching))
+            {
+                self.inbox.push_spawned(Spawned::refused(key, launching));
+            }
+        }
     }
 
     /// Hands finished jobs to who asked for them, if that is still there: each connection runs once
@@ -37,6 +53,7 @@ impl<S: Service> Reactor<S> {
         if !std::mem::take(&mut self.woken) {
             return;
         }
+        self.adopt_children();
         let mut completions = self.inbox.take();
         let freed = completions.len();
         let stats = Arc::clone(&self.kit.rules.stats);

@@ -1,4 +1,5 @@
-//! What other threads have for a reactor: finished jobs, and that there is an order to follow.
+//! What other threads have for a reactor: finished jobs, started programs, and that there is an
+//! order to follow.
 
 use std::mem;
 use std::sync::atomic::Ordering;
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::Waker;
 
+use super::child::Spawned;
 use super::workers::Completion;
 use crate::stats::Stats;
 
@@ -14,6 +16,8 @@ use crate::stats::Stats;
 #[derive(Debug)]
 pub struct Inbox {
     completions: Mutex<Vec<Completion>>,
+    /// `None`: nobody will take any out again.
+    spawned: Mutex<Option<Vec<Spawned>>>,
     waker: Waker,
     stats: Arc<Stats>,
 }
@@ -24,6 +28,7 @@ impl Inbox {
     pub fn new(waker: Waker, stats: Arc<Stats>) -> Self {
         Self {
             completions: Mutex::default(),
+            spawned: Mutex::new(Some(Vec::new())),
             waker,
             stats,
         }
@@ -42,7 +47,29 @@ impl Inbox {
         self.wake();
     }
 
-    /// Takes everything out.
+    /// Puts a program in that was started, or could not be. Behind a reactor that has ended, it is
+    /// killed.
+    pub fn push_spawned(&self, spawned: Spawned) {
+        let mut all = self.spawned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(all) = &mut *all {
+            all.push(spawned);
+        }
+        drop(all);
+        self.wake();
+    }
+
+    /// Takes all programs out.
+    pub fn take_spawned(&self) -> Vec<Spawned> {
+        let mut all = self.spawned.lock().unwrap_or_else(PoisonError::into_inner);
+        all.as_mut().map(mem::take).unwrap_or_default()
+    }
+
+    /// The reactor has ended: programs that are here, or come later, are killed.
+    pub fn refuse_spawned(&self) {
+        *self.spawned.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Takes all finished jobs out.
     pub fn take(&self) -> Vec<Completion> {
         let mut completions = self
             .completions

@@ -6,17 +6,22 @@
 //! 3. Note the events as readiness bits. An event for a slot's last tenant is a no-op.
 //! 4. Run each ready connection within its budget; what is left over joins the ready queue again.
 //!    So do the sockets for datagrams, which stay ready.
-//! 5. Take what the workers have finished; each connection runs once for all its answers.
+//! 5. Take what the workers have finished; each connection runs once for all its answers. Read
+//!    what programs have printed, each within its budget.
 //! 6. Fire timers. Wake as many of those who wait for the workers as there are free places.
 //! 7. Reap the closed: slots are freed from here on, when no event of this turn can mean them.
 //! 8. Accept, within the budget; reap the strangers who made room.
 //! 9. Leave, if draining and nobody is left.
 
 mod admission;
+mod child;
+mod children;
 mod datagram;
 mod deferred;
 mod inbox;
 mod lists;
+mod memory;
+mod output;
 mod stopping;
 mod timers;
 mod token;
@@ -40,6 +45,7 @@ use crate::limits::{CONNECTION_BYTES_MAX, TURN_EVENTS};
 use crate::service::Service;
 use crate::service::rpc::Rpc;
 use crate::session::{Lent, Rules, Session};
+use children::Children;
 use datagram::DatagramSockets;
 pub use inbox::Inbox;
 use lists::Lists;
@@ -78,6 +84,7 @@ pub struct Reactor<S: Service> {
     workers: Workers,
     /// Those that wait for a place among the workers, the longest first.
     crowd: Lists,
+    children: Children,
     closed: Vec<(usize, CloseReason)>,
     drain_deadline: Option<Instant>,
 }
@@ -105,7 +112,9 @@ impl<S: Service> Reactor<S> {
         }
         let workers = Workers::new(rules.limits.workers, Arc::clone(&inbox));
         let turn_bytes = rules.limits.turn_bytes;
-        let kit = Kit::new(service, rules, turn_bytes);
+        let mut kit = Kit::new(service, rules, turn_bytes);
+        kit.jobs.launches = Some(Vec::new());
+        let kit_now = kit.now;
         Ok(Self {
             poll,
             drivers: Slab::new(),
@@ -114,8 +123,9 @@ impl<S: Service> Reactor<S> {
             door,
             datagrams: DatagramSockets::none(),
             ready: VecDeque::new(),
-            wheel: Wheel::new(Instant::now()),
+            wheel: Wheel::new(kit_now),
             strangers: Lists::new(1),
+            children: Children::new(kit_now, Arc::clone(&inbox)),
             inbox,
             woken: false,
             workers,
@@ -147,6 +157,7 @@ impl<S: Service> Reactor<S> {
         self.run_ready();
         self.serve_datagrams();
         self.take_completions();
+        self.run_children();
         self.fire_timers();
         self.wake_the_crowd();
         self.reap();
@@ -156,14 +167,16 @@ impl<S: Service> Reactor<S> {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let left_over = !self.ready.is_empty() || self.datagrams.is_ready() || self.door.is_ready();
-        let timeout = if left_over {
+        let ready = !self.ready.is_empty() || self.children.is_ready();
+        let timeout = if ready || self.datagrams.is_ready() || self.door.is_ready() {
             Some(Duration::ZERO)
         } else {
             let deadlines = [
                 self.door.rests_until(),
                 self.wheel.next(),
-                self.drain_deadline,
+                // With nobody left to cut off, only programs are waited for.
+                self.drain_deadline.filter(|_| !self.drivers.is_empty()),
+                self.children.deadline(),
             ];
             deadlines
                 .into_iter()
@@ -187,6 +200,7 @@ impl<S: Service> Reactor<S> {
                 Source::Waker => self.woken = true,
                 Source::Listener(n) => self.door.note(n),
                 Source::Datagrams(n) => self.datagrams.note(n),
+                Source::Child(key, sign) => self.children.note(key, sign),
                 Source::Connection(key) => {
                     if let Some(driver) = tenant(&mut self.drivers, key) {
                         driver.note(readiness(event));
@@ -242,6 +256,13 @@ impl<S: Service> Reactor<S> {
         }
         let waits = driver.session.waits_for_workers(&self.kit.jobs);
         let holds = driver.session.held();
+        let key = name_of(driver, slot);
+        if driver.session.leaves_children() {
+            driver.session.forget_children();
+            self.children.abandon(key, self.kit.now);
+        } else if driver.session.takes_output() {
+            self.children.resume(key);
+        }
         if waits || self.crowd.list_of(slot).is_some() {
             self.join_or_leave_the_crowd(slot, waits);
         }
@@ -252,44 +273,6 @@ impl<S: Service> Reactor<S> {
         }
     }
 
-    /// Keeps the sum of all clients' buffers. Who makes it too large ends its own largest, until
-    /// that has freed what was added.
-    fn charge(&mut self, before: usize, after: usize) {
-        let stats = Arc::clone(&self.kit.rules.stats);
-        let max = self.kit.rules.limits.buffer_memory_bytes_max;
-        if after <= before {
-            stats.buffer_bytes.fetch_sub(before - after, Relaxed);
-            return;
-        }
-        stats.buffer_bytes.fetch_add(after - before, Relaxed);
-        // What others have charged is theirs to free.
-        let mut excess = after - before;
-        while excess > 0
-            && stats.buffer_bytes.load(Relaxed) > max
-            && let Some((bytes, slot)) = self.largest()
-        {
-            self.free(slot);
-            excess = excess.saturating_sub(bytes);
-        }
-    }
-
-    /// The connection that holds the most, and how much that is.
-    fn largest(&self) -> Option<(usize, usize)> {
-        let open = self.drivers.iter();
-        let open = open.filter(|(_, driver)| !driver.session.is_closed());
-        let sizes = open.map(|(slot, driver)| (driver.session.held(), slot));
-        sizes.max().filter(|&(bytes, _)| bytes > 0)
-    }
-
-    /// Ends a connection for all that it holds, its jobs that have not begun included.
-    fn free(&mut self, slot: usize) {
-        self.drive(slot, |session, _| session.end(CloseReason::BufferMemory));
-        let (jobs, bytes) = self.workers.forget(name_of(&self.drivers[slot], slot));
-        self.kit.jobs.room += jobs;
-        let stats = &self.kit.rules.stats;
-        stats.buffer_bytes.fetch_sub(bytes, Relaxed);
-    }
-
     fn fire_timers(&mut self) {
         let mut due = Vec::new();
         while let Some(slot) = self.wheel.pop(self.kit.now) {
@@ -298,6 +281,7 @@ impl<S: Service> Reactor<S> {
         for slot in due {
             self.drive(slot, |session, lent| session.on_deadline(lent));
         }
+        self.fire_children();
         self.door.resume_due(self.kit.now);
         if self
             .drain_deadline
@@ -381,6 +365,9 @@ fn readiness(event: &Event) -> Readiness {
     }
     if event.is_error() {
         readiness.insert(Readiness::BROKEN);
+    }
+    if event.is_read_closed() && event.is_write_closed() {
+        readiness.insert(Readiness::HUNG_UP);
     }
     readiness
 }

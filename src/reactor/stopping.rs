@@ -15,13 +15,15 @@ impl<S: Service> Reactor<S> {
             Stop::Abort => self.abort(),
         }
         self.reap();
-        !self.drivers.is_empty()
+        !self.drivers.is_empty() || self.children.are_left(self.kit.now)
     }
 
     /// Lets in who waits already (a closed listener would reset them), closes the listeners,
     /// answers the datagrams, and has everybody read up to what has arrived by now.
     fn begin_drain(&mut self) {
-        self.drain_deadline = Some(self.kit.now + self.kit.rules.limits.drain_timeout);
+        let timeout = self.kit.rules.limits.drain_timeout;
+        self.drain_deadline = Some(self.kit.now + timeout);
+        self.children.drain(self.kit.now, timeout);
         self.door.last_call();
         for n in 0..self.door.len() {
             while self.accept_one(n) {
@@ -37,7 +39,7 @@ impl<S: Service> Reactor<S> {
         }
     }
 
-    /// Cuts everybody off; counts those with whom something was under way.
+    /// Cuts everybody off, and kills all programs; counts those with whom something was under way.
     pub(super) fn abort(&mut self) {
         let slots: Vec<usize> = self.drivers.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
@@ -46,6 +48,8 @@ impl<S: Service> Reactor<S> {
             }
             self.drive(slot, |session, _| session.end(CloseReason::Aborted));
         }
+        self.children.launching -= self.workers.forget_launches();
+        self.children.abort();
         self.reap();
     }
 }

@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use super::child::{Launching, Spawned};
 use super::inbox::Inbox;
 use super::token::Key;
 use crate::service::Deferred;
@@ -37,9 +38,17 @@ struct Shared {
     inbox: Arc<Inbox>,
 }
 
+/// What a worker does for a connection.
+pub enum Task {
+    /// A job of its service's.
+    Job(Deferred),
+    /// A program is started, which takes as long as loading it.
+    Launch(Launching),
+}
+
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<(Key, Deferred)>,
+    tasks: VecDeque<(Key, Task)>,
     idle: usize,
     stopped: bool,
 }
@@ -47,7 +56,7 @@ struct Queue {
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Queue")
-            .field("jobs", &self.jobs.len())
+            .field("tasks", &self.tasks.len())
             .finish_non_exhaustive()
     }
 }
@@ -73,20 +82,32 @@ impl Workers {
     /// that they kept alive.
     pub fn forget(&self, key: Key) -> (usize, usize) {
         let mut queue = self.shared.lock();
-        let jobs = std::mem::take(&mut queue.jobs);
-        let (forgotten, kept): (VecDeque<_>, VecDeque<_>) =
-            jobs.into_iter().partition(|(of, _)| *of == key);
-        queue.jobs = kept;
-        drop(queue);
-        let bytes = forgotten.iter().map(|(_, job)| job.input_bytes).sum();
-        (forgotten.len(), bytes)
+        let (mut jobs, mut bytes) = (0, 0);
+        queue.tasks.retain(|(of, task)| match task {
+            Task::Job(job) if *of == key => {
+                jobs += 1;
+                bytes += job.input_bytes;
+                false
+            }
+            // What becomes of a program that nobody waits for is seen when it has started.
+            Task::Job(_) | Task::Launch(_) => true,
+        });
+        (jobs, bytes)
     }
 
-    /// Hands a job over. How many may wait is the reactor's to bound.
+    /// Drops the programs that nobody has begun to start. Returns how many they were.
+    pub fn forget_launches(&self) -> usize {
+        let mut queue = self.shared.lock();
+        let before = queue.tasks.len();
+        queue.tasks.retain(|(_, task)| matches!(task, Task::Job(_)));
+        before - queue.tasks.len()
+    }
+
+    /// Hands a task over. How many may wait is the reactor's to bound.
     ///
     /// # Errors
-    /// The job, if there is no thread yet and the system refuses the first.
-    pub fn submit(&mut self, key: Key, job: Deferred) -> Result<(), Deferred> {
+    /// The task, if there is no thread yet and the system refuses the first.
+    pub fn submit(&mut self, key: Key, task: Task) -> Result<(), Task> {
         let short = self.shared.lock().is_short_of_threads();
         if short && self.threads < self.threads_max {
             let shared = Arc::clone(&self.shared);
@@ -96,11 +117,11 @@ impl Workers {
                 .spawn(move || shared.work())
             {
                 Ok(_) => self.threads += 1,
-                Err(_) if self.threads == 0 => return Err(job),
+                Err(_) if self.threads == 0 => return Err(task),
                 Err(_) => {}
             }
         }
-        self.shared.lock().jobs.push_back((key, job));
+        self.shared.lock().tasks.push_back((key, task));
         self.shared.ready.notify_one();
         Ok(())
     }
@@ -116,7 +137,7 @@ impl Drop for Workers {
 
 impl Queue {
     fn is_short_of_threads(&self) -> bool {
-        self.idle <= self.jobs.len()
+        self.idle <= self.tasks.len()
     }
 }
 
@@ -126,13 +147,19 @@ impl Shared {
     }
 
     fn work(&self) {
-        while let Some((key, job)) = self.next() {
+        while let Some((key, task)) = self.next() {
             let Deferred {
                 tag,
                 input_bytes,
                 run,
                 if_panicked,
-            } = job;
+            } = match task {
+                Task::Job(job) => job,
+                Task::Launch(launching) => {
+                    self.inbox.push_spawned(Spawned::start(key, launching));
+                    continue;
+                }
+            };
             let answer = panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(if_panicked);
             self.inbox.push(Completion {
                 key,
@@ -143,14 +170,14 @@ impl Shared {
         }
     }
 
-    fn next(&self) -> Option<(Key, Deferred)> {
+    fn next(&self) -> Option<(Key, Task)> {
         let mut queue = self.lock();
         loop {
             if queue.stopped {
                 return None;
             }
-            if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
+            if let Some(task) = queue.tasks.pop_front() {
+                return Some(task);
             }
             queue.idle += 1;
             queue = self

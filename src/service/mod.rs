@@ -1,5 +1,6 @@
 //! What a message means: a [`Service`] is given whole messages and answers through [`Replies`].
 
+mod child;
 mod datagrams;
 mod echo;
 mod login;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use crate::error::CloseReason;
 use crate::protocol::{Digest, Message};
+pub use child::{ChildEnd, Launch, NotLaunched, Pipe};
 pub use datagrams::{Asked, Datagrams};
 pub use echo::Echo;
 pub use login::Login;
@@ -87,6 +89,31 @@ pub trait Service: Clone + Send + 'static {
         replies: &mut Replies<'_>,
     ) -> Flow {
         replies.forward(&mut Message::Owned(answer));
+        Flow::Continue
+    }
+
+    /// A program that was [launched](Replies::launch) has printed something. It is read no faster
+    /// than the connection takes answers: above the high-water mark it is not read at all.
+    fn child_output(
+        &mut self,
+        _state: &mut Self::State,
+        _tag: u64,
+        _pipe: Pipe,
+        _bytes: &[u8],
+        _replies: &mut Replies<'_>,
+    ) -> Flow {
+        Flow::Continue
+    }
+
+    /// A program that was [launched](Replies::launch) has ended, and all that it printed has been
+    /// told; or it could not be started.
+    fn child_ended(
+        &mut self,
+        _state: &mut Self::State,
+        _tag: u64,
+        _end: ChildEnd,
+        _replies: &mut Replies<'_>,
+    ) -> Flow {
         Flow::Continue
     }
 

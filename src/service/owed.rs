@@ -1,5 +1,5 @@
-//! The answers that a connection is owed: of jobs that are under way, and those whose time has not
-//! come.
+//! The answers that a connection is owed: of jobs and programs that are under way, and those whose
+//! time has not come.
 
 use std::time::Instant;
 
@@ -15,6 +15,8 @@ struct Answers {
     count: usize,
     /// What the jobs among them keep alive.
     job_bytes: usize,
+    /// How many of them are of programs.
+    programs: usize,
     /// When the first of the postponed is due.
     first: Option<Instant>,
     postponed: Vec<Postponed>,
@@ -63,6 +65,28 @@ impl Owed {
             answers.job_bytes = answers.job_bytes.saturating_sub(job_bytes);
         }
         self.given(1);
+    }
+
+    /// How many programs run.
+    #[inline]
+    pub(crate) fn programs(&self) -> usize {
+        self.0.as_ref().map_or(0, |answers| answers.programs)
+    }
+
+    /// A program begins.
+    pub(crate) fn launch(&mut self) {
+        let answers = self.0.get_or_insert_default();
+        answers.count += 1;
+        answers.programs += 1;
+    }
+
+    /// So many programs have ended, if they have not been forgotten, or are to be.
+    pub(crate) fn programs_done(&mut self, count: usize) {
+        let done = count.min(self.programs());
+        if let Some(answers) = &mut self.0 {
+            answers.programs -= done;
+        }
+        self.given(done);
     }
 
     /// An answer begins to wait.

@@ -1,9 +1,12 @@
 //! How a service answers: two promises for a message, and a way out for work that would block.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::{Caller, Deferred, Owed};
-use crate::limits::{DEFERRED_PER_CONNECTION_MAX, Limits};
+use super::{Caller, Deferred, Launch, NotLaunched, Owed};
+use crate::limits::{
+    CHILDREN_MAX, CHILDREN_PER_CONNECTION_MAX, DEFERRED_PER_CONNECTION_MAX, Limits,
+};
 use crate::protocol::connection::Output;
 use crate::protocol::{Connection, Message};
 use crate::service::Peer;
@@ -29,6 +32,9 @@ pub struct Jobs {
     pub taken: Vec<Deferred>,
     /// How many more the workers' queue has room for.
     pub room: usize,
+    /// Programs to be launched, to be taken out like the jobs; each is counted in
+    /// [`Stats::children`] already. `None`: this driver launches none.
+    pub launches: Option<Vec<Launch>>,
 }
 
 /// One connection's way out, lent to a service for the length of a call.
@@ -145,6 +151,36 @@ impl<'a> Replies<'a> {
         }
         let wait = if self.hastens { Duration::ZERO } else { wait };
         self.owed.postpone(self.io.now + wait, tag, answer);
+        Ok(())
+    }
+
+    /// Has a program run; it is an answer that is deferred until it has ended. What it prints and
+    /// how it ends come through [`Service::child_output`](super::Service::child_output) and
+    /// [`Service::child_ended`](super::Service::child_ended).
+    ///
+    /// # Errors
+    /// [`NotLaunched`] at either bound, and where there is no event loop.
+    ///
+    /// # Panics
+    /// In the middle of a message that was begun: the answer could come before its end.
+    pub fn launch(&mut self, launch: Launch) -> Result<(), NotLaunched> {
+        assert!(
+            !self.connection.is_streaming(),
+            "a program is launched in the middle of a message"
+        );
+        let Some(launches) = &mut self.jobs.launches else {
+            return Err(NotLaunched::Unsupported);
+        };
+        let one_more = |running: usize| (running < CHILDREN_MAX).then_some(running + 1);
+        let all = &self.stats.children;
+        if self.owed.programs() >= CHILDREN_PER_CONNECTION_MAX
+            || self.owed.count() >= DEFERRED_PER_CONNECTION_MAX
+            || all.fetch_update(Relaxed, Relaxed, one_more).is_err()
+        {
+            return Err(NotLaunched::TooMany);
+        }
+        self.owed.launch();
+        launches.push(launch);
         Ok(())
     }
 

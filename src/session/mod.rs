@@ -12,11 +12,13 @@
 //! | has read an end of file | [`Session::eof`] |
 //! | has time for a session, before it reads | [`Session::serve`] |
 //! | has a deferred answer | [`Session::completed`] |
+//! | runs programs, and one of them has printed something or ended | [`Session::child_output`], [`Session::child_ended`] |
 //! | has written | [`Session::wrote`] |
 //! | has written what it can | [`Session::keep`], then [`Session::settle`] |
 //! | sees [`Session::deadline`] pass | [`Session::on_deadline`] |
 //! | is told to stop, and reads what has arrived | [`Session::hasten`], then, at its end, [`Session::stop_input`] |
 
+mod children;
 mod deadlines;
 mod input;
 mod lent;

@@ -58,6 +58,7 @@ impl<S> Kit<S> {
             jobs: Jobs {
                 taken: Vec::new(),
                 room: script.room,
+                launches: None,
             },
             random,
         }

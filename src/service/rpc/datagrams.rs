@@ -6,7 +6,7 @@ use super::Rpc;
 use super::dispatch::{self, Outlet};
 use super::method::Method;
 use super::state::State;
-use crate::service::{Asked, Caller, Datagrams, Deferred, TooManyDeferred};
+use crate::service::{Asked, Caller, Datagrams, Deferred, Launch, NotLaunched, TooManyDeferred};
 use crate::stats::Stats;
 
 impl Datagrams for Rpc {
@@ -70,5 +70,9 @@ impl<'a> Outlet<'a> for Answer<'a, '_> {
         answer: Vec<u8>,
     ) -> Result<(), TooManyDeferred<Vec<u8>>> {
         Err(TooManyDeferred(answer))
+    }
+
+    fn launch(&mut self, _launch: Launch) -> Result<(), NotLaunched> {
+        Err(NotLaunched::Unsupported)
     }
 }

@@ -11,13 +11,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
+use super::exec::Prepared;
 use super::login;
 use super::method::{Call, Context, Method, Now, Run, Table, Work};
 use super::request::{Incoming, Request};
 use super::response::{Refused, RpcError, write_response};
+use super::running::{Output, Program};
 use super::state::State;
 use super::waiting::Gathered;
-use crate::service::{Caller, Deferred, Flow, TooManyDeferred};
+use crate::service::{
+    Caller, ChildEnd, Deferred, Flow, Launch, NotLaunched, Pipe, TooManyDeferred,
+};
 use crate::stats::Stats;
 
 /// Tag of a deferred call that is answered by itself.
@@ -26,6 +30,9 @@ const ALONE: u64 = 0;
 const NOTIFICATION: u64 = 1;
 /// The first tag of a batch. Those who were deferred for the same batch have the same tag.
 pub(super) const FIRST_BATCH: u64 = 4;
+/// How long a byte of output can become in JSON: `\u0000`. The rest of an answer fits into what is
+/// more than that.
+const JSON_BYTES_PER_BYTE: usize = 8;
 
 const _: () = assert!(NOTIFICATION < login::CHECKED && login::PAID_FOR < FIRST_BATCH);
 
@@ -53,6 +60,8 @@ pub(super) trait Outlet<'a> {
         tag: u64,
         answer: Vec<u8>,
     ) -> Result<(), TooManyDeferred<Vec<u8>>>;
+    /// Has a program run; [`printed`] and [`ended`] get what comes of it.
+    fn launch(&mut self, launch: Launch) -> Result<(), NotLaunched>;
 }
 
 /// Serves one message.
@@ -241,6 +250,14 @@ fn start<'r, 'a>(
             },
             Err(error) => refused(id, |id| Refused::by_method(id, error, takes)),
         },
+        (Run::Program(prepare), id) => {
+            let launched = prepare(&call.by(state.user()))
+                .and_then(|prepared| launch(prepared, tag, id, takes, state, outlet));
+            match launched {
+                Ok(()) => deferred(id),
+                Err(error) => refused(id, |id| Refused::by_method(id, error, takes)),
+            }
+        }
         (Run::Login(logins), id) => {
             let answer_to = id.map_or(NOTIFICATION, |_| tag);
             match login::begin(&call, id, answer_to, logins, state, outlet) {
@@ -260,6 +277,65 @@ fn start<'r, 'a>(
 /// A notification is not waited for.
 fn deferred<'r>(id: Option<&str>) -> Started<'r> {
     id.map_or(Started::Silent, |_| Started::Deferred)
+}
+
+/// Has a program run whose answer will come under `tag`.
+fn launch<'a>(
+    prepared: Prepared,
+    tag: u64,
+    id: Option<&str>,
+    takes: &'static str,
+    state: &mut State,
+    outlet: &mut impl Outlet<'a>,
+) -> Result<(), RpcError> {
+    let Prepared {
+        mut launch,
+        output_bytes_max,
+        stream,
+    } = prepared;
+    let bytes_max = match id {
+        Some(_) if stream => None,
+        Some(_) => Some(output_bytes_max.min(outlet.answer_bytes_max() / JSON_BYTES_PER_BYTE)),
+        None => Some(0),
+    };
+    launch.tag = state.next_program();
+    let program = Program {
+        tag: launch.tag,
+        reply: if id.is_some() { tag } else { NOTIFICATION },
+        id: id.map(Box::from),
+        takes,
+        output: Output::new(bytes_max),
+    };
+    let launched = outlet.launch(launch);
+    if launched.is_ok() {
+        state.change(|kept| kept.programs.add(program));
+    }
+    launched.map_err(|refused| match refused {
+        NotLaunched::TooMany => RpcError::TOO_MANY_PROGRAMS,
+        NotLaunched::Unsupported => RpcError::NO_PROGRAMS,
+    })
+}
+
+/// Takes what a program has printed.
+pub(super) fn printed<'a>(
+    state: &mut State,
+    tag: u64,
+    pipe: Pipe,
+    bytes: &[u8],
+    outlet: &mut impl Outlet<'a>,
+) {
+    state.change(|kept| {
+        let programs = &mut kept.programs;
+        programs.printed(tag, pipe, bytes, |write| outlet.send_with(write));
+    });
+}
+
+/// A program has ended, or was not started: that is its answer.
+pub(super) fn ended<'a>(state: &mut State, tag: u64, end: ChildEnd, outlet: &mut impl Outlet<'a>) {
+    if let Some(mut program) = state.change(|kept| kept.programs.ended(tag)) {
+        program.tell_rest(|write| outlet.send_with(write));
+        deliver(state, program.reply, program.answer(end), outlet);
+    }
 }
 
 /// Notifications are not even told what is wrong with them.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::exec::Prepared;
 use super::response::RpcError;
 use crate::service::{Caller, Logins};
 use crate::stats::Stats;
@@ -91,6 +92,9 @@ pub(super) type Now = dyn Fn(&Call<'_>, &mut Vec<u8>) -> Result<(), RpcError> + 
 /// A method that returns its work.
 pub(super) type Later = dyn Fn(&Call<'_>) -> Result<Work, RpcError> + Send + Sync;
 
+/// A method that returns a program to run.
+pub(super) type Prepare = dyn Fn(&Call<'_>) -> Result<Prepared, RpcError> + Send + Sync;
+
 /// How a method is run.
 #[derive(Clone)]
 pub(super) enum Run {
@@ -98,6 +102,8 @@ pub(super) enum Run {
     Now(Arc<Now>),
     /// Elsewhere: what is returned is the work.
     Later(Arc<Later>),
+    /// As a program: what is returned says which.
+    Program(Arc<Prepare>),
     /// It changes who the caller is.
     Login(Logins),
     /// It makes the caller nobody.

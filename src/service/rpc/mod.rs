@@ -2,11 +2,13 @@
 
 mod datagrams;
 mod dispatch;
+mod exec;
 mod login;
 mod method;
 mod methods;
 mod request;
 mod response;
+mod running;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -19,11 +21,15 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Caller, Datagrams, Deferred, Flow, Logins, Replies, Service, TooManyDeferred};
+use super::{
+    Caller, ChildEnd, Datagrams, Deferred, Flow, Launch, Logins, NotLaunched, Pipe, Replies,
+    Service, TooManyDeferred,
+};
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::protocol::Message;
 use crate::stats::Stats;
 use dispatch::Outlet;
+pub use exec::{Command, ExecRules, Pattern, Shell};
 pub use method::Call;
 use method::{Method, Run, Table};
 pub use response::RpcError;
@@ -110,6 +116,8 @@ pub use state::State;
 /// | -32000 a batch may hold at most N requests | N is [`RPC_BATCH_REQUESTS_MAX`]; nothing is run |
 /// | -32000 the batch's answer is too long | longer than a message may be |
 /// | -32000 datagrams cannot call this method | nor any that you add |
+/// | -32000 too many commands are running | for this connection, or for all of them together |
+/// | -32000 commands are not run here | the server's model has no event loop |
 ///
 /// No error quotes what the peer sent.
 ///
@@ -186,6 +194,19 @@ impl Rpc {
         self
     }
 
+    /// Adds the method `exec`, which runs the programs that these rules name, and `shell`, if they
+    /// allow it. They need the event loop: [`Rpc::answer`] runs no programs.
+    ///
+    /// # Errors
+    /// A sentence for the operator, if the rules [cannot be kept](ExecRules::check).
+    ///
+    /// # Panics
+    /// If a method is called `exec` or `shell` already.
+    pub fn with_exec(self, rules: ExecRules) -> Result<Self, String> {
+        rules.check()?;
+        Ok(rules.methods().into_iter().fold(self, Self::with))
+    }
+
     fn with(mut self, method: Method) -> Self {
         let name = method.name;
         assert!(
@@ -253,6 +274,29 @@ impl Service for Rpc {
         dispatch::completed(state, tag, answer, replies)
     }
 
+    fn child_output(
+        &mut self,
+        state: &mut State,
+        tag: u64,
+        pipe: Pipe,
+        bytes: &[u8],
+        replies: &mut Replies<'_>,
+    ) -> Flow {
+        dispatch::printed(state, tag, pipe, bytes, replies);
+        Flow::Continue
+    }
+
+    fn child_ended(
+        &mut self,
+        state: &mut State,
+        tag: u64,
+        end: ChildEnd,
+        replies: &mut Replies<'_>,
+    ) -> Flow {
+        dispatch::ended(state, tag, end, replies);
+        Flow::Continue
+    }
+
     fn held_bytes(state: &State) -> usize {
         state.bytes()
     }
@@ -298,6 +342,10 @@ impl<'a> Outlet<'a> for Replies<'a> {
         answer: Vec<u8>,
     ) -> Result<(), TooManyDeferred<Vec<u8>>> {
         Replies::postpone(self, wait, tag, answer)
+    }
+
+    fn launch(&mut self, launch: Launch) -> Result<(), NotLaunched> {
+        Replies::launch(self, launch)
     }
 }
 
@@ -355,5 +403,9 @@ impl<'a> Outlet<'a> for OnTheSpot<'a> {
             if_panicked: Vec::new(),
         });
         Ok(())
+    }
+
+    fn launch(&mut self, _launch: Launch) -> Result<(), NotLaunched> {
+        Err(NotLaunched::Unsupported)
     }
 }

@@ -39,6 +39,11 @@ impl RpcError {
     /// A datagram called a method that only a connection can.
     pub(super) const NOT_IN_DATAGRAMS: Self =
         Self::standard(SERVER_ERROR, "datagrams cannot call this method");
+    /// As many programs run as may, for this connection or for all together.
+    pub(super) const TOO_MANY_PROGRAMS: Self =
+        Self::standard(SERVER_ERROR, "too many commands are running");
+    /// There is no event loop to run a program.
+    pub(super) const NO_PROGRAMS: Self = Self::standard(SERVER_ERROR, "commands are not run here");
     /// A batch's answer outgrew a message.
     pub(super) const ANSWER_TOO_LONG: Self =
         Self::standard(SERVER_ERROR, "the batch's answer is too long");
@@ -49,7 +54,7 @@ impl RpcError {
     /// There is no such user, or the password is another.
     pub const LOGIN_FAILED: Self = Self::standard(LOGIN_ERROR, "login failed");
 
-    const fn standard(code: i64, message: &'static str) -> Self {
+    pub(super) const fn standard(code: i64, message: &'static str) -> Self {
         Self {
             code,
             message: Cow::Borrowed(message),

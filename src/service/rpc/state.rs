@@ -1,6 +1,8 @@
-//! What one connection remembers between messages: batches that wait, and who has logged in.
+//! What one connection remembers between messages: batches that wait, programs that run, and who
+//! has logged in.
 
 use super::login::Pending;
+use super::running::Programs;
 use super::waiting::Waiting;
 use crate::service::logins::Failures;
 
@@ -14,6 +16,7 @@ const _: () = assert!(size_of::<State>() <= 8, "every idle client pays for it");
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     pub(super) waiting: Waiting,
+    pub(super) programs: Programs,
     /// Who has logged in.
     pub(super) user: Option<Box<str>>,
     /// A login that is not answered yet.
@@ -29,6 +32,11 @@ impl State {
             || Waiting::default().next_tag(),
             |kept| kept.waiting.next_tag(),
         )
+    }
+
+    /// The tag of the next program.
+    pub(super) fn next_program(&self) -> u64 {
+        self.0.as_ref().map_or(0, |kept| kept.programs.next_tag())
     }
 
     /// Who has logged in.
@@ -54,13 +62,15 @@ impl State {
 
     /// What is held, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |kept| kept.waiting.bytes())
+        let kept = self.0.as_ref();
+        kept.map_or(0, |kept| kept.waiting.bytes() + kept.programs.bytes())
     }
 }
 
 impl Kept {
     fn is_empty(&self) -> bool {
         let nobody = self.user.is_none() && self.login.is_none();
-        nobody && self.waiting.is_empty() && self.failures == Failures::default()
+        let nothing = self.waiting.is_empty() && self.programs.is_empty();
+        nobody && nothing && self.failures == Failures::default()
     }
 }

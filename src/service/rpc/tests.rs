@@ -89,6 +89,7 @@ impl Talk {
         let mut jobs = Jobs {
             taken: Vec::new(),
             room: self.room,
+            launches: None,
         };
         let mut lent = Lent {
             service: &mut self.service,
