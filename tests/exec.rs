@@ -32,7 +32,7 @@ struct Commands {
 }
 
 /// Each a shell script by its name: the table's other keys come behind it.
-const SCRIPTS: [(&str, &str); 16] = [
+const SCRIPTS: [(&str, &str); 17] = [
     ("hello", "echo hello; echo oops >&2; exit 3"),
     ("silent", ":"),
     ("env", "env; pwd; ulimit -n; cat; ls -l /proc/self/fd"),
@@ -42,11 +42,15 @@ const SCRIPTS: [(&str, &str); 16] = [
         "stubborn",
         "trap '' TERM; echo ready; while :; do sleep 1; done",
     ),
-    ("forks", "sleep 3600 & sleep 3600 & echo forked"),
+    ("forks", "sleep 3600 & sleep 3600 & echo $$"),
     ("daemon", "setsid sleep 3 & echo gone"),
     ("closes", "exec >&- 2>&-; sleep 0.2; exit 4"),
     ("gibibyte", "head -c 1073741824 /dev/zero"),
     ("yes", "exec yes"),
+    (
+        "tidies",
+        "trap 'sleep 0.3; echo > tidied; exit' TERM; echo ready; while :; do sleep 0.1; done",
+    ),
     ("killed", "kill -9 $$"),
     ("slow", "sleep 0.5; echo done"),
     ("args", r#"printf '%s\n' "$@""#),
@@ -360,7 +364,15 @@ fn what_a_command_leaves_behind_in_its_group_ends_with_it() {
     let commands = Commands::serve("exec-forks", &[], &[]);
     let mut caller = commands.caller();
     let began = Instant::now();
-    assert_eq!(caller.run("forks"), result(0, "forked\n", ""));
+    let forks = caller.run("forks");
+    let group = forks["stdout"]
+        .as_str()
+        .and_then(|text| text.trim().parse().ok());
+    let group = BTreeSet::from([group.expect("its number")]);
+    assert_eq!(forks["status"], 0);
+    eventually("none of the group is left", || {
+        (alive_in(&group) == 0).then_some(())
+    });
     // Who has left the group is out of reach, but holds nobody up.
     assert_eq!(caller.run("daemon"), result(0, "gone\n", ""));
     assert!(
@@ -422,6 +434,25 @@ fn draining_answers_what_ends_in_time_and_kills_the_rest() {
     let ended = commands.serving.process.wait();
     assert_eq!(ended.code, Some(0), "nobody was cut off: {ended:?}");
     assert_eq!(alive_in(&groups), 0);
+}
+
+#[test]
+fn a_server_that_stops_leaves_commands_their_grace() {
+    let folder = Folder::new("exec-grace-files");
+    let key = format!("folder = \"{}\"", folder.path("").display());
+    let commands = Commands::serve("exec-grace", &[("tidies", &key)], &[]);
+    let mut caller = commands.caller();
+    caller.stream("tidies");
+    assert_eq!(caller.message()["params"]["stdout"], "ready\n");
+    let groups = running(&commands, 1);
+    caller.0.reset();
+    commands.serving.process.signal(Signal::TERM);
+    assert_eq!(commands.serving.process.wait().code, Some(0));
+    assert_eq!(alive_in(&groups), 0);
+    assert!(
+        folder.path("tidied").exists(),
+        "it was killed while it tidied up"
+    );
 }
 
 #[test]

@@ -324,10 +324,8 @@ impl Child {
     }
 
     fn abandon(&mut self, now: Instant) {
+        // Its pipes are read on, for nobody: it must not die of a last word in its grace.
         self.owner = None;
-        for pipe in PIPES {
-            *self.program.pipe(pipe) = None;
-        }
         if matches!(self.stage, Stage::Runs(_)) {
             self.terminate(now);
         }
