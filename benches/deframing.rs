@@ -80,10 +80,11 @@ fn deframing(c: &mut Criterion) {
     }
 }
 
-/// What a scanner of JSON meets: something to do at every second byte, or next to nothing.
-fn values() -> [(&'static str, String); 5] {
-    let login = r#"{"username": "\u65ed\u54e5", "passwd": "123456"}"#;
-    let call = r#"{"jsonrpc":"2.0","id":1,"method":"add","params":[1.5,-20000]}"#;
+/// What a scanner of JSON meets: something to do at every second byte, or next to nothing. None is
+/// so short that the largest cut holds more messages than a turn serves.
+fn values() -> [(&'static str, String); 6] {
+    let login = r#"{"username": "\u65ed\u54e5", "passwd": "a password of some length"}"#;
+    let call = r#"{"jsonrpc":"2.0","id":1001,"method":"add","params":[1.5,-20000.25]}"#;
     let many = |value: &str| {
         let count = (1 << 20) / (value.len() + 1);
         format!("[{}]", vec![value; count].join(","))
@@ -95,6 +96,10 @@ fn values() -> [(&'static str, String); 5] {
         (
             "lists of texts in escapes",
             many(&format!("\"{}\"", "\\u5929".repeat(20))),
+        ),
+        (
+            "texts of backslashes",
+            format!("\"{}\"", "\\\\".repeat(1 << 19)),
         ),
         ("texts", format!("\"{}\"", "m".repeat(1 << 20))),
     ]

@@ -83,7 +83,7 @@ impl Json {
         let mut rest = bytes.get(self.scanned as usize..).unwrap_or_default();
         loop {
             let found = match self.in_string {
-                true => memchr::memchr2(b'"', b'\\', rest),
+                true => end_of_text(rest),
                 false => rest.iter().position(|byte| is_structure(*byte)),
             };
             let Some((byte, behind)) = found.and_then(|at| rest.get(at..)?.split_first()) else {
@@ -133,6 +133,20 @@ impl Json {
         self.scanned = position(bytes, &[]);
         Ok((eof && self.number.is_whole()).then_some(bytes.len()))
     }
+}
+
+/// Where a string's next quotation mark or backslash is. Most are near, where a search by vectors
+/// takes longer to begin than a few bytes take to be looked at.
+#[inline]
+fn end_of_text(bytes: &[u8]) -> Option<usize> {
+    const NEAR: usize = 16;
+    let near = bytes.iter().take(NEAR);
+    near.copied()
+        .position(|byte| matches!(byte, b'"' | b'\\'))
+        .or_else(|| {
+            let far = bytes.get(NEAR..)?;
+            memchr::memchr2(b'"', b'\\', far).map(|at| at.saturating_add(NEAR))
+        })
 }
 
 /// Where the last part of `bytes` begins. What lies beyond [`JSON_MESSAGE_BYTES_MAX`] is refused.
