@@ -233,6 +233,23 @@ fn a_hundred_thousand_users() {
     assert_eq!(error(twice), "line 100001: the same name as in line 2");
 }
 
+#[test]
+fn nobody_prints_a_hash() {
+    let content = format!("{VECTOR}\nalice | {}", make_hash("a").expect("a hash"));
+    let users = Users::parse(content.as_bytes()).expect("a file");
+    for text in [format!("{users:?}"), format!("{:?}", users.list())] {
+        assert!(
+            text.contains("md5") && text.contains("argon2id m=19456"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("d3add3") && !text.contains("211, 173"),
+            "{text}"
+        );
+        assert!(!text.contains("$v=19"), "{text}");
+    }
+}
+
 // What it costs.
 
 #[test]

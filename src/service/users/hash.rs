@@ -18,8 +18,7 @@ const ARGON2ID: &str = "$argon2id$";
 /// The salt of computations whose result is of no interest.
 pub(super) const NO_SALT: [u8; ARGON2_SALT_BYTES] = [0; ARGON2_SALT_BYTES];
 
-/// An entry's hash. Its text is the kind and the costs alone.
-#[derive(Debug)]
+/// An entry's hash. Its text, in `Debug` too, is the kind and the costs alone.
 pub(super) enum Hash {
     Md5([u8; MD5_BYTES]),
     /// A PHC string whose costs are within bounds. As text it takes a third of the memory.
@@ -47,6 +46,12 @@ impl fmt::Display for Hash {
                 write!(f, "argon2id {costs}")
             }
         }
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
