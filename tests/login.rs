@@ -660,32 +660,31 @@ fn the_examples_of_the_document() {
 }
 
 #[test]
-fn the_classic_client_of_every_python() {
+fn the_classic_clients_of_every_python() {
     let users = md5_line("旭哥", "123") + &cheap_line("alice", "宝塔镇河妖 \"\\");
     let folder = Folder::new("login-python");
     let file = folder.write("users", users);
-    let serving = Serving::start_open(&["--service", "login", "--users", &file]);
+    let serve = |framing| {
+        let login = ["--service", "login", "--users", &file, "--framing", framing];
+        Serving::start_open(&login)
+    };
+    let (bare, framed) = (serve("json"), serve("i32be"));
+    let task = json!({
+        "bare": bare.socket_address().port(),
+        "framed": framed.socket_address().port(),
+        "attempts": [["旭哥", "123"], ["alice", "宝塔镇河妖 \"\\"], ["旭哥", "124"]],
+    });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/login.py");
-    let port = serving.socket_address().port();
-    let attempts = json!([
-        ["旭哥", "123"],
-        ["alice", "宝塔镇河妖 \"\\"],
-        ["旭哥", "124"]
-    ]);
+    let (right, wrong) = ("success!", "failed!");
     for python in installed() {
         let mut command = Command::new(&python);
         command.arg("-I").arg(&script).stdin(Stdio::piped());
         let mut process = Process::start(&mut command);
-        let task = json!({"port": port, "attempts": attempts});
         process.write(task.to_string().as_bytes());
         let ended = process.wait();
         assert_eq!(ended.code, Some(0), "{}: {ended:?}", python.display());
-        let answers: Value = serde_json::from_str(&ended.stdout).expect("JSON");
-        assert_eq!(
-            answers,
-            json!(["success!", "success!", "failed!"]),
-            "{}",
-            python.display()
-        );
+        let answers: Vec<String> = serde_json::from_str(&ended.stdout).expect("JSON");
+        let each = [right, right, wrong, right, right, wrong];
+        assert_eq!(answers, each, "{}", python.display());
     }
 }

@@ -1,5 +1,5 @@
-"""The classic login client: json.dumps of a name and a password, then recv. The task comes as JSON
-on standard input, the answers go out as JSON."""
+"""The classic login clients: json.dumps of a name and a password, then recv; as it is, and with a
+length before it. The task comes as JSON on standard input, the answers go out as JSON."""
 
 import json
 import socket
@@ -19,12 +19,18 @@ def receive(sock, count):
     return data
 
 
-def login(username, passwd):
-    with socket.create_connection(("127.0.0.1", task["port"])) as sock:
+def bare(username, passwd):
+    with socket.create_connection(("127.0.0.1", task["bare"])) as sock:
+        sock.sendall(json.dumps({"username": username, "passwd": passwd}).encode())
+        return sock.recv(1024).decode()
+
+
+def framed(username, passwd):
+    with socket.create_connection(("127.0.0.1", task["framed"])) as sock:
         message = json.dumps({"username": username, "passwd": passwd}).encode()
         sock.sendall(struct.pack("!i", len(message)) + message)
         (count,) = struct.unpack("!i", receive(sock, 4))
         return receive(sock, count).decode()
 
 
-print(json.dumps([login(*attempt) for attempt in task["attempts"]]))
+print(json.dumps([login(*attempt) for login in (bare, framed) for attempt in task["attempts"]]))
