@@ -132,12 +132,12 @@ const CASES: &[Case] = &[
         Socket::udp()?.send(b"x").map(drop)
     }),
     case("send: UDP to nobody", "ECONNREFUSED", || {
-        let socket = udp_to_nobody()?;
+        let (socket, _nobody) = udp_to_nobody()?;
         socket.send(b"x")?;
         socket.send(b"x").map(drop)
     }),
     case("send: UDP, too long", "EMSGSIZE", || {
-        udp_to_nobody()?.send(&[0; TOO_LONG]).map(drop)
+        udp_to_nobody()?.0.send(&[0; TOO_LONG]).map(drop)
     }),
     case("recv: nothing is there", "EAGAIN", || {
         let (socket, _peer) = tcp_pair()?;
@@ -164,7 +164,7 @@ const CASES: &[Case] = &[
         Socket::unix()?.recv(1).map(drop)
     }),
     case("recv: UDP from nobody", "ECONNREFUSED", || {
-        let socket = udp_to_nobody()?;
+        let (socket, _nobody) = udp_to_nobody()?;
         socket.send(b"x")?;
         socket.recv(1).map(drop)
     }),
@@ -368,11 +368,14 @@ fn cut_off() -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn udp_to_nobody() -> io::Result<Socket> {
-    let nobody = bound(Socket::udp()?)?.local_name()?;
+/// A socket whose peer's port is held by one that takes nothing from it: a port that is merely
+/// free could be another test's by then.
+fn udp_to_nobody() -> io::Result<(Socket, Socket)> {
+    let nobody = bound(Socket::udp()?)?;
+    nobody.connect(&address(DISCARD))?;
     let socket = Socket::udp()?;
-    socket.connect(&nobody)?;
-    Ok(socket)
+    socket.connect(&nobody.local_name()?)?;
+    Ok((socket, nobody))
 }
 
 /// A listener with no place left for one more.

@@ -105,11 +105,10 @@ def cut_off():
 
 def udp_to_nobody():
     nobody = bound(udp())
-    name = nobody.getsockname()
-    nobody.close()
+    nobody.connect(DISCARD)
     s = udp()
-    s.connect(name)
-    return s
+    s.connect(nobody.getsockname())
+    return s, nobody
 
 
 def full_tcp_queue():
@@ -191,7 +190,7 @@ def _():
 
 @case("send: UDP to nobody")
 def _():
-    s = udp_to_nobody()
+    s, nobody = udp_to_nobody()
     s.send(b"x")
     return none(s.send(b"x"))
 
@@ -221,7 +220,7 @@ def _():
 
 @case("recv: UDP from nobody")
 def _():
-    s = udp_to_nobody()
+    s, nobody = udp_to_nobody()
     s.send(b"x")
     s.recv(1)
 
@@ -260,7 +259,7 @@ cases.update({
     "send: cut off": lambda: none(cut_off().send(b"x")),
     "send: Unix, not connected": lambda: none(unix().send(b"x")),
     "send: UDP without a peer": lambda: none(udp().send(b"x")),
-    "send: UDP, too long": lambda: none(udp_to_nobody().send(TOO_LONG)),
+    "send: UDP, too long": lambda: none(udp_to_nobody()[0].send(TOO_LONG)),
     "recv: cut off": lambda: cut_off().recv(1),
     "recv: TCP, not connected": lambda: tcp().recv(1),
     "recv: Unix, not connected": lambda: unix().recv(1),
