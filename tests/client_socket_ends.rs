@@ -11,6 +11,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use gateloop::address::Address;
@@ -421,7 +422,9 @@ fn end_of<T>(result: Result<T, io::Error>) -> String {
     }
 }
 
-/// Each case with the end that it has come to and the one that it should.
+/// Each case with the end that it has come to and the one that it should: seen once, for all tests.
+static ENDS: LazyLock<BTreeMap<String, (String, &str)>> = LazyLock::new(all_ends);
+
 fn all_ends() -> BTreeMap<String, (String, &'static str)> {
     let mut ends = BTreeMap::new();
     for case in CASES {
@@ -478,7 +481,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn every_call_ends_as_it_should() {
-    for (name, (end, expected)) in all_ends() {
+    for (name, (end, expected)) in &*ENDS {
         assert_eq!(end, expected, "{name}");
     }
 }
@@ -488,8 +491,7 @@ fn the_tables_of_the_documentation_have_what_was_seen_and_nothing_else() {
     let documented = documented();
     assert!(documented.contains_key("connect"), "{documented:?}");
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let ends = all_ends();
-    let ends = ends.iter().map(|(name, (_, end))| {
+    let ends = ENDS.iter().map(|(name, (_, end))| {
         let method = name.split(':').next().unwrap_or_default();
         (method, *end)
     });
@@ -503,8 +505,7 @@ fn the_tables_of_the_documentation_have_what_was_seen_and_nothing_else() {
 
 #[test]
 fn every_python_ends_the_same() {
-    let ours = all_ends();
-    let expected: BTreeMap<&str, &str> = ours
+    let expected: BTreeMap<&str, &str> = ENDS
         .iter()
         .map(|(name, (_, end))| (name.as_str(), *end))
         .filter(|(name, _)| {
