@@ -191,9 +191,10 @@ pub const DATAGRAM_IDS_FORGOTTEN: usize = 16;
 /// Datagrams served from one socket in one turn. Each costs two system calls and two MACs, some
 /// 5 µs: a flood holds up the others for less than a millisecond a turn.
 pub const TURN_DATAGRAMS: usize = 128;
-/// Datagrams served from one socket at the order to stop: more than the kernel's buffer holds of
-/// the shortest ones, so that all that has arrived is answered and a flood is not.
-pub const DRAIN_DATAGRAMS: usize = 1_024;
+/// Datagrams served from one socket at the order to stop, after its last turn: more than the 277
+/// of the shortest ones that the kernel's buffer usually holds, so that all that has arrived is
+/// answered and a flood is not.
+pub const DRAIN_DATAGRAMS: usize = 384;
 /// What `call` fills a datagram up to, with blanks, where nobody proves anything: an answer may be
 /// no longer than its request. Twice as long as the longest answer of a built-in method.
 pub const DATAGRAM_PADDED_BYTES: usize = 4 * KIB;

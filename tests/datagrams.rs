@@ -5,8 +5,8 @@
 mod util;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use gateloop::address::UdpAddress;
 use gateloop::client::{DatagramClient, Error};
 use gateloop::error::DropReason;
 use gateloop::limits::{
-    DATAGRAM_BYTES_MAX, DATAGRAM_SKEW_MAX, DATAGRAM_SOCKETS_MAX, Limits, TURN_DATAGRAMS,
+    DATAGRAM_BYTES_MAX, DATAGRAM_SKEW_MAX, DATAGRAM_SOCKETS_MAX, DRAIN_DATAGRAMS, Limits,
+    TURN_DATAGRAMS,
 };
 use gateloop::protocol::datagram::{self, ENVELOPE_BYTES, Gate, Id, Kind, VERSION};
 use gateloop::protocol::{Digest, HandshakeRules, Key, Message};
@@ -23,15 +24,17 @@ use gateloop::service::rpc::Rpc;
 use gateloop::service::{Asked, Datagrams, Echo, Flow, Replies, Service};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use socket2::SockRef;
 use util::cli::{FREE_PORT, KEY, assert_error, gateloop_with_key, serving_with_key};
 use util::datagrams::{PING, PONG, RawDatagrams, id_of, new_id, request, request_at, unix_ms};
 use util::measure::datagram_socket_at;
 use util::server::{TestServer, keyed_config, open_config};
 use util::services::ordered;
-use util::{Folder, Process, Serving, eventually, gateloop, run};
+use util::{Ends, Folder, Process, Serving, eventually, gateloop, run};
 
 const ANSWER_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - ENVELOPE_BYTES;
 const SKEW_MS: u64 = DATAGRAM_SKEW_MAX.as_millis() as u64;
+const MIB: usize = 1024 * 1024;
 /// A moment in 2023.
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -612,6 +615,20 @@ fn an_address_in_use_is_told_and_not_shared() {
     assert_eq!(error.to_string(), expected);
 }
 
+/// What is for IPv6 is for IPv6 alone, as with streams.
+#[test]
+fn all_networks_of_both_kinds_can_be_served_at_one_port() {
+    let server = TestServer::start(with_udp(keyed_config(KEY), &["[::]:0"]), Echo);
+    let port = server.udp[0].port();
+    let config = with_udp(keyed_config(KEY), &[&format!("0.0.0.0:{port}")]);
+    let _other = TestServer::start(config, Echo);
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        let client = RawDatagrams::to(address.parse().expect("an address"));
+        assert_eq!(client.ask(&key(), b"hi"), b"hi");
+    }
+    assert_eq!(server.stats.datagrams.load(Relaxed), 1);
+}
+
 #[test]
 fn one_of_several_reactors_serves_them() {
     let config = Config {
@@ -680,26 +697,56 @@ fn at_the_order_to_stop_what_has_arrived_is_answered() {
         .then_some(true)));
 }
 
+/// Of a server that has not run yet and is told to stop: it takes one turn, and ends.
+#[test]
+fn a_turn_and_the_end_have_a_budget_each() {
+    const MOST: usize = TURN_DATAGRAMS + DRAIN_DATAGRAMS;
+    for (count, left_over) in [(MOST, 0), (MOST + 1, 1)] {
+        let config = with_udp(keyed_config(KEY), &[FREE_PORT]);
+        let server = Server::bind(config, Echo).expect("a server that can start");
+        let address = server.udp_addresses()[0].0;
+        let client = RawDatagrams::to(address);
+        let own = datagram_socket_at(std::process::id(), address);
+        for socket in [&own, &SockRef::from(&client.0)] {
+            // The kernel counts 768 bytes for each of these datagrams.
+            socket.set_recv_buffer_size(MIB).expect("an option");
+            let room = socket.recv_buffer_size().expect("an option");
+            assert!(room > 768 * (MOST + 1), "net.core.rmem_max is too small");
+        }
+        drop(own);
+        let requests: Vec<_> = (0..count)
+            .map(|n| request(&key(), n.to_string().as_bytes()))
+            .collect();
+        requests.iter().for_each(|request| client.send(request));
+        let stats = server.stats();
+        server.stop_handle().drain();
+        server.run().expect("no error of the poll");
+        assert_eq!(stats.datagrams.load(Relaxed), (count - left_over) as u64);
+        assert_eq!(stats.messages.load(Relaxed), (count - left_over) as u64);
+        assert_all_answered(&client, &requests[..count - left_over]);
+    }
+}
+
 #[test]
 fn a_flood_does_not_hold_up_the_end() {
     let (serving, udp) = serving();
-    let over = AtomicBool::new(false);
+    let (sent, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let code = thread::scope(|scope| {
+        let _ends = Ends(&over);
         for _ in 0..2 {
             scope.spawn(|| {
                 let client = RawDatagrams::to(udp);
-                let forged = [0; ENVELOPE_BYTES];
                 while !over.load(Relaxed) {
                     // It is refused once the server is gone.
-                    let _ = client.0.send(&forged);
+                    let _ = client.0.send(&[0; ENVELOPE_BYTES]);
+                    sent.fetch_add(1, Relaxed);
                 }
             });
         }
-        let client = RawDatagrams::to(udp);
-        assert_eq!(client.ask(&key(), b"beside it"), b"beside it");
-        let code = serving.stop().code;
-        over.store(true, Relaxed);
-        code
+        eventually("the flood is there", || {
+            (sent.load(Relaxed) > 10_000).then_some(())
+        });
+        serving.stop().code
     });
     assert_eq!(code, Some(0));
 }

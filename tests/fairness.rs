@@ -20,7 +20,7 @@ use util::cli::KEY;
 use util::datagrams::{self, RawDatagrams};
 use util::measure::{peak_resident_bytes, resident_bytes};
 use util::server::{Raw, TestServer, frame, keyed_config, start};
-use util::{Serving, eventually, gateloop};
+use util::{Ends, Serving, eventually, gateloop};
 
 const MIB: usize = 1024 * 1024;
 
@@ -63,15 +63,6 @@ fn flood(server: &TestServer, over: &AtomicBool) {
         });
         reader.wait_for_end();
     });
-}
-
-/// Says that it is over, also where a test fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 #[test]

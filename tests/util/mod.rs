@@ -25,6 +25,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,7 +73,20 @@ pub fn run(command: &mut Command) -> Ended {
 
 /// Lets time pass between two steps of a client that is slow on purpose.
 pub fn dawdle(time: Duration) {
-    thread::park_timeout(time);
+    let over = Instant::now() + time;
+    // A thread that has waited for another one may find itself woken once more.
+    while Instant::now() < over {
+        thread::park_timeout(over.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Says that something is over, also where a test fails.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How a process ended.
