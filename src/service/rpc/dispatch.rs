@@ -229,6 +229,10 @@ fn start<'r, 'a>(
         context,
         user: None,
     };
+    let later = |begun: Result<(), RpcError>| match begun {
+        Ok(()) => deferred(request.id),
+        Err(error) => refused(request.id, |id| Refused::by_method(id, error, takes)),
+    };
     match (&method.run, request.id) {
         (Run::Now(run), Some(id)) => Started::Answer(Answer::Call {
             id,
@@ -251,19 +255,12 @@ fn start<'r, 'a>(
             Err(error) => refused(id, |id| Refused::by_method(id, error, takes)),
         },
         (Run::Program(prepare), id) => {
-            let launched = prepare(&call.by(state.user()))
-                .and_then(|prepared| launch(prepared, tag, id, takes, state, outlet));
-            match launched {
-                Ok(()) => deferred(id),
-                Err(error) => refused(id, |id| Refused::by_method(id, error, takes)),
-            }
+            let prepared = prepare(&call.by(state.user()));
+            later(prepared.and_then(|it| launch(it, tag, id, takes, state, outlet)))
         }
         (Run::Login(logins), id) => {
             let answer_to = id.map_or(NOTIFICATION, |_| tag);
-            match login::begin(&call, id, answer_to, logins, state, outlet) {
-                Ok(()) => deferred(id),
-                Err(error) => refused(id, |id| Refused::by_method(id, error, takes)),
-            }
+            later(login::begin(&call, id, answer_to, logins, state, outlet))
         }
         (Run::Logout, id) => match login::end(&call, state) {
             Ok(()) => id.map_or(Started::Silent, |id| {
