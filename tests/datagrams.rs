@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::Duration;
 
-use gateloop::address::UdpAddress;
+use gateloop::address::{Address, UdpAddress};
 use gateloop::client::{DatagramClient, Error};
 use gateloop::error::DropReason;
 use gateloop::limits::{
@@ -28,7 +28,7 @@ use socket2::SockRef;
 use util::cli::{FREE_PORT, KEY, assert_error, gateloop_with_key, serving_with_key};
 use util::datagrams::{PING, PONG, RawDatagrams, id_of, new_id, request, request_at, unix_ms};
 use util::measure::datagram_socket_at;
-use util::server::{TestServer, keyed_config, open_config};
+use util::server::{Raw, TestServer, keyed_config, open_config};
 use util::services::ordered;
 use util::{Ends, Folder, Process, Serving, eventually, gateloop, run};
 
@@ -727,6 +727,63 @@ fn a_turn_and_the_end_have_a_budget_each() {
     }
 }
 
+/// Echoes datagrams; a message is answered with how many of them have come.
+#[derive(Clone)]
+struct Counting;
+
+impl Service for Counting {
+    type State = ();
+
+    fn name(&self) -> &'static str {
+        "counting"
+    }
+
+    fn message(&mut self, _: &mut (), _: &mut Message<'_>, replies: &mut Replies<'_>) -> Flow {
+        let count = replies.stats().datagrams.load(Relaxed);
+        replies.send_all(count.to_string().as_bytes());
+        Flow::Continue
+    }
+
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
+        Some(self)
+    }
+}
+
+impl Datagrams for Counting {
+    fn datagram(&mut self, payload: &[u8], asked: Asked<'_>, out: &mut Vec<u8>) -> bool {
+        Echo.datagram(payload, asked, out)
+    }
+}
+
+/// They were there first, and more than a turn's.
+#[test]
+fn a_message_waits_for_no_more_than_a_turn_of_datagrams() {
+    let config = with_udp(open_config(), &[FREE_PORT]);
+    let server = Server::bind(config, Counting).expect("a server that can start");
+    let datagrams = RawDatagrams::to(server.udp_addresses()[0].0);
+    for _ in 0..2 * TURN_DATAGRAMS {
+        datagrams.send(b"first");
+    }
+    let Address::Tcp(address) = server.addresses()[0] else {
+        panic!("not of TCP")
+    };
+    let mut client = Raw::connect(address);
+    client.send_frame(b"how many?");
+    let stop = server.stop_handle();
+    let running = thread::spawn(move || server.run());
+    let count = String::from_utf8(client.recv_frame()).expect("a number");
+    let before: usize = count.parse().expect("a number");
+    assert!(before <= TURN_DATAGRAMS, "{before} datagrams went before");
+    for _ in 0..2 * TURN_DATAGRAMS {
+        assert_eq!(datagrams.recv(), b"first");
+    }
+    stop.drain();
+    running
+        .join()
+        .expect("no panic")
+        .expect("no error of the poll");
+}
+
 #[test]
 fn a_flood_does_not_hold_up_the_end() {
     let (serving, udp) = serving();
@@ -782,9 +839,9 @@ fn a_quiet_socket_costs_nothing() {
     let (server, client) = keyed(Echo);
     assert_eq!(client.ask(&key(), b"awake"), b"awake");
     let before = server.cpu_time();
-    util::dawdle(Duration::from_millis(300));
+    util::dawdle(Duration::from_millis(500));
     let used = server.cpu_time() - before;
-    assert!(used < Duration::from_millis(30), "{used:?}");
+    assert!(used < Duration::from_millis(2), "{used:?}");
 }
 
 // The client.
