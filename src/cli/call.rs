@@ -37,7 +37,7 @@ The methods exec and shell are shown as if the command ran here: its standard ou
 error, its exit code (128 and the number of the signal that killed it). With \"stream\": true, what
 it prints is shown as it comes. 125: it did not run, or nobody knows how it ended.
 
-Examples:
+Example:
   gateloop call 127.0.0.1:9090 ping --authkey-file key
   gateloop call 127.0.0.1:9090 exec '{\"name\": \"uptime\"}' --authkey-file key";
 
