@@ -18,6 +18,7 @@ use gateloop::limits::{
     TURN_DATAGRAMS,
 };
 use gateloop::protocol::datagram::{self, ENVELOPE_BYTES, Gate, Id, Kind, VERSION};
+use gateloop::protocol::handshake::challenge::{self, Proof};
 use gateloop::protocol::{Digest, HandshakeRules, Key, Message};
 use gateloop::server::{BindError, Config, Model, Server};
 use gateloop::service::rpc::Rpc;
@@ -950,6 +951,29 @@ fn a_client_speaks_with_a_server() {
             client.expect("a socket").call(b"hi").expect("an answer"),
             b"hi"
         );
+    }
+}
+
+/// It is the key that counts, whatever a connection would have to do with it.
+#[test]
+fn they_are_proved_alike_under_each_handshake_with_a_key() {
+    for proof in [Proof::Hmac, Proof::Md5] {
+        let config = Config {
+            handshake: HandshakeRules::Challenge(challenge::Rules::new(key(), proof)),
+            ..with_udp(open_config(), &[FREE_PORT])
+        };
+        let handshake = config.handshake.clone();
+        let server = TestServer::start(config, Rpc::new());
+        let client = RawDatagrams::to(server.udp[0]);
+        client.send(PING);
+        assert_eq!(client.ask(&key(), PING), PONG);
+        assert_drops(&server, &[(DropReason::Malformed, 1)]);
+        let address = UdpAddress(server.udp[0]);
+        let client = DatagramClient::new(address, &handshake, Some(util::PATIENCE));
+        let who = client.expect("a socket").call(&call("whoami"));
+        let who: Value = serde_json::from_slice(&who.expect("an answer")).expect("JSON");
+        assert_eq!(who["result"]["handshake"], proof.name());
+        assert_eq!(who["result"]["digest"], "sha256", "of the datagram");
     }
 }
 

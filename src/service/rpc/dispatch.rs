@@ -219,9 +219,8 @@ fn start<'r, 'a>(
         });
     };
     if !outlet.allows(method) {
-        return refused(request.id, |id| {
-            Refused::new(id, RpcError::NOT_IN_DATAGRAMS)
-        });
+        let error = RpcError::NOT_IN_DATAGRAMS;
+        return refused(request.id, |id| Refused::new(id, error));
     }
     let takes = method.params;
     let call = Call {
