@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use gateloop::limits::{CHILDREN_MAX, CHILDREN_PER_CONNECTION_MAX};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use util::cli::assert_error;
 use util::measure::{cpu_time, peak_resident_bytes, resident_bytes};
@@ -26,6 +26,8 @@ const MIB: usize = 1024 * 1024;
 
 /// A server that runs these commands, in a folder of its own.
 struct Commands {
+    /// Dropped first: where a test fails, its server is killed and can end nobody.
+    _strays: Strays,
     serving: Serving,
     _folder: Folder,
     idle: usize,
@@ -82,6 +84,7 @@ impl Commands {
         let serving = Serving::start_open(&[&["--config", &*config], args].concat());
         let idle = descriptors(&serving);
         Self {
+            _strays: Strays(serving.process.id()),
             serving,
             _folder: folder,
             idle,
@@ -108,6 +111,19 @@ impl Commands {
                 self.children().is_empty() && descriptors(&self.serving) == self.idle + open;
             (counts && clean).then_some(())
         });
+    }
+}
+
+/// What a server still runs when a test is over.
+struct Strays(u32);
+
+impl Drop for Strays {
+    fn drop(&mut self) {
+        for group in children_of(self.0) {
+            let group = i32::try_from(group).ok().and_then(Pid::from_raw);
+            // It may have ended by itself just now.
+            let _ = kill_process_group(group.expect("a process id"), Signal::KILL);
+        }
     }
 }
 
