@@ -96,7 +96,7 @@ impl Source {
             return "";
         }
         self.code
-            .split("\n#[cfg(test)]\n")
+            .split("\n#[cfg(test)]\nmod tests {\n")
             .next()
             .unwrap_or_default()
     }

@@ -6,6 +6,7 @@ mod exec;
 mod login;
 mod method;
 mod methods;
+mod on_the_spot;
 mod request;
 mod response;
 mod running;
@@ -25,13 +26,13 @@ use super::{
     Caller, ChildEnd, Datagrams, Deferred, Flow, Launch, Logins, NotLaunched, Pipe, Replies,
     Service, TooManyDeferred,
 };
-use crate::limits::MESSAGE_BYTES_MAX;
 use crate::protocol::Message;
 use crate::stats::Stats;
 use dispatch::Outlet;
 pub use exec::{Command, ExecRules, Pattern, Shell};
 pub use method::Call;
 use method::{Method, Run, Table};
+use on_the_spot::OnTheSpot;
 pub use response::RpcError;
 pub use state::State;
 
@@ -346,66 +347,5 @@ impl<'a> Outlet<'a> for Replies<'a> {
 
     fn launch(&mut self, launch: Launch) -> Result<(), NotLaunched> {
         Replies::launch(self, launch)
-    }
-}
-
-/// An [`Outlet`] that keeps the answer.
-struct OnTheSpot<'a> {
-    caller: Caller<'a>,
-    stats: &'a Stats,
-    answer: Option<Vec<u8>>,
-    jobs: VecDeque<Deferred>,
-}
-
-impl<'a> Outlet<'a> for OnTheSpot<'a> {
-    fn caller(&self) -> Caller<'a> {
-        self.caller
-    }
-
-    fn stats(&self) -> &'a Stats {
-        self.stats
-    }
-
-    fn answer_bytes_max(&self) -> usize {
-        MESSAGE_BYTES_MAX
-    }
-
-    fn send_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut message = Vec::new();
-        write(&mut message);
-        self.send(message);
-    }
-
-    fn send(&mut self, message: Vec<u8>) {
-        self.answer = Some(message);
-    }
-
-    fn defer(&mut self, job: Deferred) -> Result<(), TooManyDeferred> {
-        self.jobs.push_back(job);
-        Ok(())
-    }
-
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    /// Nobody is kept waiting.
-    fn postpone(
-        &mut self,
-        _wait: Duration,
-        tag: u64,
-        answer: Vec<u8>,
-    ) -> Result<(), TooManyDeferred<Vec<u8>>> {
-        self.jobs.push_back(Deferred {
-            tag,
-            input_bytes: 0,
-            run: Box::new(move || answer),
-            if_panicked: Vec::new(),
-        });
-        Ok(())
-    }
-
-    fn launch(&mut self, _launch: Launch) -> Result<(), NotLaunched> {
-        Err(NotLaunched::Unsupported)
     }
 }
