@@ -61,19 +61,6 @@ impl Framing for Json {
             wire: len,
         })
     }
-
-    #[inline]
-    fn encode_header(&self, _len: usize, _out: &mut Vec<u8>) {}
-
-    #[inline]
-    fn trailer(&self) -> &'static [u8] {
-        b""
-    }
-
-    #[inline]
-    fn encode_with(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-        write(out);
-    }
 }
 
 impl Json {

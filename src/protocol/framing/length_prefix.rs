@@ -46,11 +46,6 @@ impl Framing for LengthPrefix {
     }
 
     #[inline]
-    fn trailer(&self) -> &'static [u8] {
-        b""
-    }
-
-    #[inline]
     fn encode_with(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         let start = out.len();
         out.extend_from_slice(&[0; SHORT_HEADER_BYTES]);
@@ -84,11 +79,6 @@ impl Framing for LengthPrefixLe {
     #[inline]
     fn encode_header(&self, len: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&little_header(len));
-    }
-
-    #[inline]
-    fn trailer(&self) -> &'static [u8] {
-        b""
     }
 
     #[inline]

@@ -48,17 +48,8 @@ impl Framing for Lines {
     }
 
     #[inline]
-    fn encode_header(&self, _len: usize, _out: &mut Vec<u8>) {}
-
-    #[inline]
     fn trailer(&self) -> &'static [u8] {
         b"\n"
-    }
-
-    #[inline]
-    fn encode_with(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-        write(out);
-        out.extend_from_slice(self.trailer());
     }
 }
 

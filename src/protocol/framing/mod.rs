@@ -61,13 +61,23 @@ pub trait Framing {
     }
 
     /// Appends what precedes a payload of `len` bytes, at most [`Framing::payload_bytes_max`].
-    fn encode_header(&self, len: usize, out: &mut Vec<u8>);
+    /// The default: nothing.
+    #[inline]
+    fn encode_header(&self, _len: usize, _out: &mut Vec<u8>) {}
 
-    /// What follows a payload.
-    fn trailer(&self) -> &'static [u8];
+    /// What follows a payload. The default: nothing.
+    #[inline]
+    fn trailer(&self) -> &'static [u8] {
+        b""
+    }
 
-    /// Frames what `write` appends to `out`, whose length is not known before.
-    fn encode_with(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>));
+    /// Frames what `write` appends to `out`, whose length is not known before. The default is for
+    /// framings without a header.
+    #[inline]
+    fn encode_with(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        write(out);
+        out.extend_from_slice(self.trailer());
+    }
 }
 
 /// The framings by name, as `--framing` takes them.

@@ -18,19 +18,6 @@ impl Framing for Raw {
             }),
         }
     }
-
-    #[inline]
-    fn encode_header(&self, _len: usize, _out: &mut Vec<u8>) {}
-
-    #[inline]
-    fn trailer(&self) -> &'static [u8] {
-        b""
-    }
-
-    #[inline]
-    fn encode_with(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-        write(out);
-    }
 }
 
 #[cfg(test)]
